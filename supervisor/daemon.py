@@ -41,16 +41,16 @@ from .sockets.tcp_listener import keep_listener
 from .store.history_thread import HistoryThread
 from .store.lock_and_pause import DeployLock, PauseNotes
 from .store.state_dir import Home
-from .system.background_writer import in_background
-from .system.descriptors import raise_limit
 from .system.event_bus import EventBus
 from .system.helper_process import HelperProcess
 from .system.hidden_files import HiddenFiles
+from .system.open_files import raise_limit
 from .system.orphan_reaper import OrphanReaper
 from .system.permissions import privately
 from .system.process_group import ProcessGroups
 from .system.sd_notify import SdNotify
 from .system.signals import Signals
+from .system.streams import in_background
 from .web.web_process import WebProcess
 from .workers import leftovers
 from .workers.spawn import Inherited, platform_of

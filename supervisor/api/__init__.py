@@ -1,1 +1,1 @@
-"""What clients of the supervisor ask: the dispatcher of commands, status, the event log, and the client."""
+"""The supervisor's API: the dispatcher of commands, the status, the event log, and the client."""

@@ -28,7 +28,7 @@ class BotCommands:
         self._bot = bot
 
     async def carry_out(self, command: Asked, once: str = "") -> dict[str, Any]:
-        """Do it, and return the result. `once` is a key under which it is done once, however often it is asked."""
+        """Run the command and return its result. A command with the same key `once` runs only once."""
         match command:
             case Pause():
                 answered = await self._run("pause", {}, once)
@@ -101,17 +101,17 @@ class BotCommands:
         return answered
 
     def _meant(self, name: str) -> str:
-        """A hint for a name that the bot has not declared, and that went to its `on_command`."""
+        """A hint for an undeclared command, which went to the bot's `on_command`."""
         leader = self._bot.state.leading
         offers = leader.hello.offers if leader is not None and leader.hello is not None else None
-        known = [one.name for one in offers.commands] if offers is not None else []
+        known = [command.name for command in offers.commands] if offers is not None else []
         if name in known or name in OWN_COMMANDS:
             return ""
         near = difflib.get_close_matches(name, known, 1)
         return f" (did you mean its command {near[0]}?)" if near else ""
 
     def _offers(self) -> Offers:
-        """What the leader has reported that it offers."""
+        """The commands and settings that the leader offers."""
         self._check_leader()
         self._check_version()
         leader = self._bot.state.leading
@@ -120,7 +120,7 @@ class BotCommands:
         return leader.hello.offers
 
     def _check_version(self) -> None:
-        """A worker of an earlier release would take what it does not know for a command of the bot's own."""
+        """A worker with an older neverblink would pass an unknown operation to the bot as a command."""
         leader = self._bot.state.leading
         if leader is not None and leader.hello is not None and leader.hello.offers is None:
             raise Refusal(
@@ -137,8 +137,9 @@ class BotCommands:
 
 
 def changes_of(result: dict[str, Any]) -> str:
-    """What a change of settings came to, in a line: `max_position 2 -> 3, mode "fast" -> "slow"`."""
+    """The changes of settings in one line: `max_position 2 -> 3, mode "fast" -> "slow"`."""
     changes = cast("dict[str, dict[str, Any]]", result.get("changes", {}))
     return ", ".join(
-        f"{name} {json.dumps(one['old'])} -> {json.dumps(one['new'])}" for name, one in changes.items()
+        f"{name} {json.dumps(change['old'])} -> {json.dumps(change['new'])}"
+        for name, change in changes.items()
     )

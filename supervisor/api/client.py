@@ -1,6 +1,6 @@
 """The synchronous client of a supervisor: one request, one answer, and the events as they happen.
 
-The supervisor is found through an endpoint: a home, or a server elsewhere. No call waits for ever. A supervisor that
+The supervisor is found through an endpoint: a home, or a remote server. Every call has a time limit. A supervisor that
 does not run is noticed at once, as far as the endpoint can know. One that cannot be connected to, does not answer, or
 stops answering during a long command meets a time-out. All of these raise `Unreachable`.
 """
@@ -56,21 +56,21 @@ __all__ = [
 T = TypeVar("T")
 
 ANSWER_WITHIN = 5.0
-"""Seconds a supervisor has for an answer that it can give at once."""
+"""The time limit for commands that are answered at once, seconds."""
 
 PROBE_AFTER = 5.0
-"""Seconds without an answer after which it is asked whether the supervisor is alive."""
+"""After so many seconds without an answer the client checks that the supervisor is alive."""
 _ALIVE_WITHIN = 10.0
 _ALIVE_SHORTLY = 2.0
 _LOOK_EVERY_MS = 250
 _CONNECT_MS = 1000
 _EVENT_QUEUE = 100_000
 _LOOK_FOR_ITS_END = 0.02
-"""The end of a process that is not ours rings no bell: its claim on the home is looked at, which costs microseconds."""
+"""The end of another process is not signalled: the client polls its lock on the home, which costs microseconds."""
 
 
 class CommandFault(NeverblinkError):
-    """The supervisor answered with an error; `fault` is what it said."""
+    """The supervisor answered with an error, `fault`."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault.message)
@@ -78,7 +78,7 @@ class CommandFault(NeverblinkError):
 
 
 class Unfinished(Unreachable):
-    """The supervisor is alive, and has not done what was asked (`op`) within so many seconds."""
+    """The supervisor is alive, but has not finished the command `op` in time."""
 
     def __init__(self, where: str, op: str, within: float, pid: int) -> None:
         super().__init__(
@@ -90,11 +90,11 @@ class Unfinished(Unreachable):
 
 
 class BadAnswer(NeverblinkError):
-    """The supervisor answered something that this release does not understand."""
+    """The supervisor's answer does not decode: it may be of another version."""
 
 
 class Client:
-    """Asks the supervisor at an endpoint. Connects with the first request. Close it, or use it with `with`."""
+    """Sends commands to the supervisor at an endpoint. Connects with the first one. Close it, or use it with `with`."""
 
     def __init__(self, endpoint: Home | Endpoint, who: str = "") -> None:
         self._endpoint: Endpoint = InHome(endpoint) if isinstance(endpoint, Home) else endpoint
@@ -103,7 +103,7 @@ class Client:
         self._requests: zmq.Socket[bytes] | None = None
         self._ids = map(str, itertools.count(1))
         self._answers: dict[str, Answer] = {}
-        """Those that came while another one was waited for."""
+        """Answers that arrived while waiting for another one."""
 
     def ask(
         self,
@@ -127,13 +127,13 @@ class Client:
                 try:
                     status = self._probe(pid)
                 except Unreachable:
-                    # It may have answered and ended since we looked.
+                    # It may have answered and ended meanwhile.
                     if (answer := self._taken(id, 0.0)) is not None:
                         return answer.result
                     raise
                 if meanwhile is not None and status is not None:
                     meanwhile(status)
-        # What was asked may still be carried out; only the answer is given up.
+        # The command may still be carried out; only its answer is given up.
         silent = self._endpoint.silent(within, pid)
         try:
             self._probe(pid, _ALIVE_SHORTLY)
@@ -207,7 +207,7 @@ class Client:
             try:
                 self._endpoint.supervisor()
             except Unreachable:
-                # It answers before it ends: the answer may have come since we looked.
+                # It answers before it ends: the answer may have arrived meanwhile.
                 if requests.poll(_LOOK_EVERY_MS):
                     continue
                 raise
@@ -229,7 +229,7 @@ class Client:
                 raise self._endpoint.silent(within, pid, connected=False)
 
     def _probe(self, pid: int, within: float = _ALIVE_WITHIN) -> dict[str, Any] | None:
-        """What was asked may take as long as it does, but the supervisor must be alive: return its status."""
+        """Check during a long command that the supervisor is alive; return its status."""
         id = self.send(Status())
         try:
             answer = self._taken(id, within)
@@ -242,7 +242,7 @@ class Client:
 
     def _connected(self) -> zmq.Socket[bytes]:
         if self._requests is None:
-            # Nothing is queued for a supervisor that cannot be reached: it would wait there without end.
+            # Nothing is queued for an unreachable supervisor: it would wait there for ever.
             self._requests = request_socket(self._own_context(), self._endpoint, immediate=True)
         return self._requests
 
@@ -258,7 +258,7 @@ class Client:
 
 
 class EventSubscription:
-    """A subscription. It is in force when the constructor returns, as far as the supervisor can be reached."""
+    """A subscription to events. Active when the constructor returns, if the supervisor can be reached."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: Endpoint) -> None:
         self._socket = event_socket(context, endpoint, _EVENT_QUEUE, handshake_within_ms=_CONNECT_MS)
@@ -289,15 +289,15 @@ class EventSubscription:
 
 
 def convert(answer: Any, kind: type[T]) -> T:
-    """The result of a command as what it should be; raise `BadAnswer` when it is something else."""
+    """The result of a command as `kind`; raises `BadAnswer` when it does not decode."""
     try:
         return msgspec.convert(answer, kind)
     except UNDECODABLE as problem:
         raise BadAnswer(
-            f"the supervisor's answer is no {kind.__name__} ({problem}): is it of another version than this command?"
+            f"the supervisor's answer is not a {kind.__name__} ({problem}): is it of another version than this command?"
         ) from None
 
 
 def who_asks() -> str:
-    """Who is at the keyboard, as in `anna@host`: for locks and the history, not for rights."""
+    """The user and host, as in `anna@host`: for locks and the history, not for access control."""
     return f"{account_name(f'uid{os.getuid()}')}@{clean(socket.gethostname())}"

@@ -15,7 +15,7 @@ from ..sockets.request_socket import Listeners
 from ..sockets.worker_keys import WorkerKeys
 from ..sockets.worker_socket import SOCKET, WorkerSocket
 from ..store.state_dir import Home
-from ..system.descriptors import limit
+from ..system.open_files import limit
 from .dispatcher import Dispatcher
 
 __all__ = ["DaemonError", "DaemonSockets", "check_descriptors"]
@@ -28,7 +28,7 @@ _LEAST_TO_LISTEN = 512
 
 
 class DaemonError(NeverblinkError):
-    """The supervisor can't work in this home."""
+    """The supervisor cannot run in this home."""
 
 
 def check_descriptors(*, listening: bool) -> None:
@@ -82,12 +82,12 @@ class DaemonSockets:
             self._listeners.publish(event)
 
     async def close_listeners(self) -> None:
-        """Take no command any more, and send the last answers."""
+        """Stop accepting commands, and send the last answers."""
         if self._listeners is not None:
             await self._listeners.close()
 
     def close_workers(self) -> None:
-        """Hear and send nothing any more."""
+        """Stop receiving and sending."""
         if self._worker_socket is not None:
             self._worker_socket.close(_LINGER_MS)
 

@@ -1,7 +1,7 @@
 """Follows a deployment to its end, for the command line and the push hook.
 
-Events show what happens; the history makes sure of the outcome. An event may be lost (a full queue, a supervisor that
-was restarted), so the history is asked as well, every `ASK_EVERY` seconds. A supervisor that goes away is waited for,
+Events show the progress; the history confirms the outcome. An event may be lost (a full queue, a restarted
+supervisor), so the history is polled as well, every `ASK_EVERY` seconds. A supervisor that goes away is waited for,
 because the handoff goes on without it.
 """
 
@@ -20,10 +20,10 @@ from .client import Client, EventSubscription, Unreachable, convert
 __all__ = ["DeploymentView", "follow_deployment"]
 
 ASK_EVERY = 2.0
-"""Seconds between two looks at the history."""
+"""Seconds between two polls of the history."""
 
 RETURN_WITHIN = 60.0
-"""Seconds that a supervisor which went away has to come back."""
+"""How long a supervisor may be away, seconds."""
 
 
 class DeploymentView(Protocol):
@@ -53,7 +53,7 @@ def follow_deployment(
     and does not come back in time.
     """
     lines = view.lines
-    asked = time.monotonic()
+    polled = time.monotonic()
     away_since: float | None = None
     while lines.ended is None:
         event = events.next(refresh_every)
@@ -63,9 +63,9 @@ def follow_deployment(
             view.refresh(away=away_since is not None)
         meanwhile()
         now = time.monotonic()
-        if lines.ended is not None or now - asked < ASK_EVERY:
+        if lines.ended is not None or now - polled < ASK_EVERY:
             continue
-        asked = now
+        polled = now
         try:
             row = convert(client.ask(History(deployment=lines.deployment)), DeploymentRow)
         except Unreachable:

@@ -145,8 +145,8 @@ class Dispatcher:
     async def _releases(self) -> dict[str, Any]:
         found = await asyncio.to_thread(self._deployments.releases.list)
         current = self._deployments.releases.current()
-        told = [{**_facts(release), "current": release.id == current} for release in found]
-        return {"releases": told, "current": current, "previous": self._deployments.releases.previous()}
+        rows = [{**_facts(release), "current": release.id == current} for release in found]
+        return {"releases": rows, "current": current, "previous": self._deployments.releases.previous()}
 
     async def _history(self, command: History) -> Any:
         if command.deployment:
@@ -184,9 +184,9 @@ class Dispatcher:
         """The tick at which a command took effect: as the bot answered, else the last known one."""
         if _reads(command):
             return None
-        said: object = _object(result).get("seq")
-        if isinstance(said, int):
-            return said
+        seq: object = _object(result).get("seq")
+        if isinstance(seq, int):
+            return seq
         leader = self._bot.state.leading
         return leader.report.seq if leader is not None and leader.report is not None else None
 

@@ -97,7 +97,9 @@ class StatusReader:
             late_max=leader.late_max if leader else 0,
             paused=report.paused,
             settings=report.settings,
-            commands=tuple(one.name for one in hello.offers.commands) if hello and hello.offers else (),
+            commands=tuple(command.name for command in hello.offers.commands)
+            if hello and hello.offers
+            else (),
             slow=bot.hang_monitor.slow,
             journal=journal_of(leader),
             inbox=InboxSeen(report.inbox, report.remembered, report.remember_limit, report.dropped)
@@ -114,7 +116,7 @@ class StatusReader:
             workers=tuple(_worker(member) for member in state.registry.alive()),
             deployment=_deployment(state, active) if active else None,
             probation=_deployment(state, in_probation) if in_probation else None,
-            waiting=tuple(_waiting(one) for one in deployments.waiting),
+            waiting=tuple(_waiting(deployment) for deployment in deployments.waiting),
             standby=_standby(bot),
             last=deployments.last,
             lock=deployments.deploy_lock.lock,
@@ -157,10 +159,10 @@ def _run_state(state: BotState, report: Report) -> RunState:
     return "paused" if report.paused else "running"
 
 
-def _descriptors(said: DescriptorsLeft | None) -> DescriptorsSeen | None:
-    if said is None:
+def _descriptors(left: DescriptorsLeft | None) -> DescriptorsSeen | None:
+    if left is None:
         return None
-    return DescriptorsSeen(said.left, said.limit, said.reserve, said.left < DESCRIPTORS_SHORT)
+    return DescriptorsSeen(left.left, left.limit, left.reserve, left.left < DESCRIPTORS_SHORT)
 
 
 def _windows(leader: Member, now: int) -> tuple[WindowSeen, ...]:
@@ -205,10 +207,10 @@ def _deployment(state: BotState, active: ActiveDeployment) -> DeploymentSeen:
     )
 
 
-def _waiting(one: QueuedDeployment) -> WaitingSeen:
-    command = one.command
+def _waiting(queued: QueuedDeployment) -> WaitingSeen:
+    command = queued.command
     return WaitingSeen(
-        one.deployment, command.commit, command.ref, command.dry_run, command.who, command.why, one.at
+        queued.deployment, command.commit, command.ref, command.dry_run, command.who, command.why, queued.at
     )
 
 

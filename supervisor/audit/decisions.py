@@ -90,7 +90,9 @@ class DecisionAudit:
     def settled(self, frame: Frame) -> None:
         """A turn has ended: the outcome of its decisions is in the state."""
         if self._unsettled:
-            self._unsettled = {id: one for id, one in self._unsettled.items() if one.epoch < frame.epoch}
+            self._unsettled = {
+                id: decision for id, decision in self._unsettled.items() if decision.epoch < frame.epoch
+            }
 
     def ended(self, frame: Frame) -> None:
         """The leader yielded or stopped: nothing of its may be open."""
@@ -107,21 +109,21 @@ class DecisionAudit:
     def led(self, frame: Frame) -> None:
         """Another leader: what is still open is in doubt, and it must have been told so."""
         led = frame.about
-        told = set(led.in_doubt) if isinstance(led, Led) else set[str]()
+        in_doubt = set(led.in_doubt) if isinstance(led, Led) else set[str]()
         candidates = {**self._unsettled, **self._open}
         left = {id: opened for id, opened in candidates.items() if opened.epoch < frame.epoch}
         for id, opened in left.items():
-            if id not in told:
+            if id not in in_doubt:
                 self._scope.breaks(
                     3,
                     f"decision {id} ({opened.name}) was {'left open by' if id in self._open else 'in the last turn of'}"
                     " a dead leader, and its successor not told",
                 )
-        for id in told - left.keys() - self._doubted.keys():
+        for id in in_doubt - left.keys() - self._doubted.keys():
             if not self._severed:
                 self._scope.breaks(3, f"decision {id} is called in doubt and was not open")
         if self._scope.open:
-            self._in_doubt += sorted(told & left.keys())[: MOST - len(self._in_doubt)]
+            self._in_doubt += sorted(in_doubt & left.keys())[: MOST - len(self._in_doubt)]
         for id, opened in left.items():
             self._doubted[id] = self._open.pop(id, opened)
             self._unsettled.pop(id, None)

@@ -115,27 +115,27 @@ class _Exporter(JournalWalk):
 
 
 def _frame(frame: Frame) -> Exported:
-    said = _builtins(frame)
-    said["turn"] = said.pop("kind")
-    said["prev"] = frame.prev.hex()
-    said["changes"] = {
+    plain = _builtins(frame)
+    plain["turn"] = plain.pop("kind")
+    plain["prev"] = frame.prev.hex()
+    plain["changes"] = {
         "cells": {name: _plain(data) for name, data in frame.changes.cells.items()},
         "tables": {
             name: [[_plain(key), None if row is None else _plain(row)] for key, row in rows]
             for name, rows in frame.changes.tables.items()
         },
     }
-    said["traffic"]["waiting"] = [_item(item) for item in frame.traffic.waiting]
-    return said
+    plain["traffic"]["waiting"] = [_item(item) for item in frame.traffic.waiting]
+    return plain
 
 
 def _snapshot(head: Snapshot) -> Exported:
-    said = _builtins(head)
-    said["kind"] = "snapshot"
-    said["digest"] = head.digest.hex()
-    said["cells"] = {name: _plain(data) for name, data in head.cells.items()}
-    said["vitals"]["waiting"] = [_item(item) for item in head.vitals.waiting]
-    return said
+    plain = _builtins(head)
+    plain["kind"] = "snapshot"
+    plain["digest"] = head.digest.hex()
+    plain["cells"] = {name: _plain(data) for name, data in head.cells.items()}
+    plain["vitals"]["waiting"] = [_item(item) for item in head.vitals.waiting]
+    return plain
 
 
 def _item(item: Item) -> Exported:
@@ -151,9 +151,9 @@ def _deep(value: Any) -> Any:
     if isinstance(value, msgspec.Struct):
         return _builtins(value)
     if isinstance(value, dict):
-        return {str(key): _deep(one) for key, one in cast("dict[Any, Any]", value).items()}
+        return {str(key): _deep(item) for key, item in cast("dict[Any, Any]", value).items()}
     if isinstance(value, (list, tuple)):
-        return [_deep(one) for one in cast("list[Any]", value)]
+        return [_deep(item) for item in cast("list[Any]", value)]
     return {"msgpack": value.hex()} if isinstance(value, bytes) else value
 
 

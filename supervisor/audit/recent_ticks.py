@@ -133,7 +133,7 @@ class RecentTicks:
             seen, newest = list(self._seen), self._newest
         if place is None or place > newest:
             return seen
-        return [one for one in seen if _place(one) > place]
+        return [entry for entry in seen if _place(entry) > place]
 
     # reading
 
@@ -295,5 +295,5 @@ def _glance(payload: bytes) -> _Glance | None:
         return None
 
 
-def _place(one: Seen) -> Place:
-    return (one.epoch, one.number)
+def _place(entry: Seen) -> Place:
+    return (entry.epoch, entry.number)

@@ -13,9 +13,9 @@ from ..config.config import Config
 from ..config.hang_limits import HangLimits
 from ..handoff.driver import HandoffDriver
 from ..release.releases import Release
-from ..system.conditions import Conditions
 from ..system.crash_backoff import AT_MOST
 from ..system.event_bus import EventBus
+from ..system.timers import Conditions
 from ..workers.platform import BotContext, Platform
 from ..workers.registry import Member
 

@@ -13,8 +13,8 @@ from ...protocol.errors import NeverblinkError
 from ...protocol.link import Lead
 from ..config.config import Config
 from ..release.releases import Release
+from ..system.tail import last_line
 from ..system.timers import REPEAT_AFTER
-from ..system.worker_log import last_line
 from ..workers.registry import Member
 from ..workers.spawn import SpawnError
 from ..workers.worker_pool import WorkerPool

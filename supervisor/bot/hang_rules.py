@@ -24,7 +24,7 @@ import msgspec
 
 from ...protocol import duration
 from ..config.hang_limits import HangLimits
-from ..system.proc_stat import ProcessActivity
+from ..system.process import ProcessActivity
 
 __all__ = ["HangRules", "HangVerdict", "Observation"]
 

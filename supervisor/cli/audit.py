@@ -1,4 +1,4 @@
-"""audit: prove from the bot's own journal that nothing was missed or doubled, or say what was.
+"""audit: prove from the bot's own journal that no tick was missed or doubled, or list those that were.
 
 It reads the files alone, so it needs no supervisor, and a leader that is writing is not disturbed.
 """
@@ -27,8 +27,7 @@ from ..system.format import clock, count, last
 from ..terminal.screen import Screen, columns
 from .command import Done, local_command
 from .context import CommandContext
-from .errors import BadInput
-from .exit_codes import Exit
+from .exit_codes import BadInput, Exit
 
 __all__ = ["audit", "bound", "show", "span", "watched"]
 
@@ -39,17 +38,19 @@ _OFTEN = 1 << 15
 
 @local_command
 @click.option(
-    "--since", metavar="SEQ|TIME", default="", help="From this tick on, or this time, or this long ago."
+    "--since", metavar="SEQ|TIME", default="", help="Start at this tick, at this time, or this long ago."
 )
-@click.option("--until", metavar="SEQ|TIME", default="", help="Up to this tick, this time, or this long ago.")
+@click.option(
+    "--until", metavar="SEQ|TIME", default="", help="End at this tick, at this time, or this long ago."
+)
 @click.option(
     "--window",
-    "said",
+    "windows",
     metavar="PERIOD,OPENS,CLOSES",
     multiple=True,
     help="Report on this window, as in 5m,-20s,-5s (otherwise on the bot's own).",
 )
-def audit(context: CommandContext, since: str, until: str, said: tuple[str, ...]) -> Done:
+def audit(context: CommandContext, since: str, until: str, windows: tuple[str, ...]) -> Done:
     """Prove that no tick was missed or doubled, from the journal alone. Ends with 1 when something is broken.
 
     SEQ is a tick's index. TIME is 14:05:09, 2026-11-24T14:05:09, or a duration: 10m is ten minutes ago.
@@ -62,7 +63,7 @@ def audit(context: CommandContext, since: str, until: str, said: tuple[str, ...]
     first, last = span(since, until, time.time_ns())
     report = judge(
         watched(read_journal(directory), directory, context.screen),
-        windows=[_window(text) for text in said] if said else _known_windows(context),
+        windows=[_window(text) for text in windows] if windows else _known_windows(context),
         since=first,
         until=last,
     )
@@ -72,12 +73,10 @@ def audit(context: CommandContext, since: str, until: str, said: tuple[str, ...]
 
 
 def span(since: str, until: str, now: int) -> tuple[Bound | None, Bound | None]:
-    """The two bounds as they were written; raise `BadInput` when one is none, or the first lies after the last."""
+    """Parse both bounds; raise `BadInput` when one is invalid, or the first lies after the last."""
     first, last = bound("--since", since, now), bound("--until", until, now)
     if first is not None and last is not None and type(first) is type(last) and first.value > last.value:
-        raise BadInput(
-            f"--since {since} lies after --until {until}: there is nothing between them; exchange the two"
-        )
+        raise BadInput(f"--since {since} lies after --until {until}: swap the two")
     return first, last
 
 
@@ -104,9 +103,9 @@ def bound(option: str, text: str, now: int) -> Bound | None:
 
 
 def show(report: AuditReport, screen: Screen) -> None:
-    """Tell a person what was found, the proofs first and what is broken last, where it can't be overlooked."""
+    """Show the findings: proofs first, what is broken last, where it is seen."""
     if report.ok and not report.chain.frames:
-        screen.line("there is nothing in this span, so nothing was proven")
+        screen.line("the journal has nothing in this span, so nothing was proven")
         return
     screen.line(_headline(report, screen))
     broken = {finding.invariant for finding in report.broken}
@@ -120,11 +119,11 @@ def show(report: AuditReport, screen: Screen) -> None:
 
 
 def _headline(report: AuditReport, screen: Screen) -> str:
-    """What an operator wants to know first. The proofs below are about what is recorded, missed ticks included."""
+    """The summary line. The proofs below it are about what the journal records, missed ticks included."""
     ran = f"{count(report.ticks, 'tick')} ran"
     faults = [
-        f"{number:,} {word}"
-        for number, word in (
+        f"{number:,} {noun}"
+        for number, noun in (
             (report.missed, "missed"),
             (report.doubled, "doubled"),
             (report.skipped_total, "skipped"),
@@ -133,8 +132,8 @@ def _headline(report: AuditReport, screen: Screen) -> str:
     ]
     if not faults:
         return screen.good(f"{ran}, none missed, none doubled")
-    said = f"{ran}, {', '.join(faults)}"
-    return screen.bad(said) if report.missed or report.doubled else screen.warn(said)
+    summary = f"{ran}, {', '.join(faults)}"
+    return screen.bad(summary) if report.missed or report.doubled else screen.warn(summary)
 
 
 def _show_broken(report: AuditReport, screen: Screen) -> None:
@@ -167,8 +166,8 @@ def _facts(report: AuditReport, screen: Screen) -> Iterator[tuple[str, str]]:
     if report.deaths_total > len(lines):
         yield "", f"{report.deaths_total - len(lines):,} before these"
     for name, window in report.windows.items():
-        told = f"{window.covered:,} of {count(window.total, 'time')} covered"
-        yield "window", f"{name}: {told if window.covered == window.total else screen.warn(told)}"
+        coverage = f"{window.covered:,} of {count(window.total, 'time')} covered"
+        yield "window", f"{name}: {coverage if window.covered == window.total else screen.warn(coverage)}"
         yield from (("", f"not from {clock(span.opens)}") for span in window.uncovered[:_LINES])
     yield from _dealings(report)
     if report.resets:
@@ -177,11 +176,15 @@ def _facts(report: AuditReport, screen: Screen) -> Iterator[tuple[str, str]]:
         ("schema", f"version {change.before} to {change.after} after tick {change.seq}")
         for change in report.schemas
     )
-    for one in report.unwritten:
-        frames = f"frame {one.first}" if one.first == one.last else f"frames {one.first:,} to {one.last:,}"
+    for journal in report.unwritten:
+        frames = (
+            f"frame {journal.first}"
+            if journal.first == journal.last
+            else f"frames {journal.first:,} to {journal.last:,}"
+        )
         yield (
             "unproven",
-            screen.warn(f"{frames}, from {clock(one.since)}, could not be written: {one.why}"),
+            screen.warn(f"{frames}, from {clock(journal.since)}, could not be written: {journal.why}"),
         )
     for torn in report.torn:
         yield (
@@ -192,44 +195,44 @@ def _facts(report: AuditReport, screen: Screen) -> Iterator[tuple[str, str]]:
 
 def _dealings(report: AuditReport) -> Iterator[tuple[str, str]]:
     events, timers, decisions = report.events, report.timers, report.decisions
-    for name, one in (("events", events), ("commands", report.commands)):
-        if one.received or one.applied:
+    for name, summary in (("events", events), ("commands", report.commands)):
+        if summary.received or summary.applied:
             yield (
                 name,
-                f"{one.received:,} received, {one.applied:,} applied, {len(one.waiting):,} waiting",
+                f"{summary.received:,} received, {summary.applied:,} applied, {len(summary.waiting):,} waiting",
             )
     if events.repeated:
-        yield "repeats", f"{events.repeated:,} came again, and were dropped"
+        yield "repeats", f"{events.repeated:,} received again, and dropped"
     if timers.fired or timers.armed:
         late = f", at most {last(round(timers.late_us * 1000))} late" if timers.fired else ""
         yield "timers", f"{timers.fired:,} went off{late}; {timers.armed:,} armed"
     if decisions.opened:
-        told = (
+        counts = (
             f"{decisions.opened:,} opened, {decisions.closed:,} closed ({decisions.raised:,} by an exception)"
         )
-        yield "decisions", f"{told}, {len(decisions.in_doubt):,} in doubt, {len(decisions.open):,} open"
+        yield "decisions", f"{counts}, {len(decisions.in_doubt):,} in doubt, {len(decisions.open):,} open"
 
 
 def _ticks(report: AuditReport, screen: Screen) -> str:
-    def tally(number: int, word: str) -> str:
-        return screen.warn(f"{number:,} {word}") if number else f"none {word}"
+    def tally(number: int, noun: str) -> str:
+        return screen.warn(f"{number:,} {noun}") if number else f"none {noun}"
 
-    told = [
+    parts = [
         tally(report.missed, "missed"),
         tally(report.doubled, "doubled"),
         tally(report.skipped_total, "skipped"),
     ]
     where = f" ({report.first} to {report.last})" if report.ticks else ""
     late = f", at most {last(round(report.late_us * 1000))} late" if report.ticks else ""
-    return f"{report.ticks:,}{where}: {', '.join(told)}{late}"
+    return f"{report.ticks:,}{where}: {', '.join(parts)}{late}"
 
 
-def _ranges(ranges: list[Missing], word: str) -> Iterator[str]:
+def _ranges(ranges: list[Missing], noun: str) -> Iterator[str]:
     for gap in ranges[:_LINES]:
         which = str(gap.seq) if gap.seq == gap.last else f"{gap.seq} to {gap.last}"
-        yield f"{word} {which}: {gap.cause or 'no cause was recorded'}"
+        yield f"{noun} {which}: {gap.cause or 'no cause was recorded'}"
     if len(ranges) > _LINES:
-        yield f"{word} in {len(ranges) - _LINES:,} more places"
+        yield f"{noun} in {len(ranges) - _LINES:,} more places"
 
 
 def _transfer(transfer: Transfer, screen: Screen) -> tuple[str, ...]:
@@ -269,7 +272,7 @@ def _window(text: str) -> Window:
 
 
 def _explain(context: CommandContext, deaths: Iterable[Death]) -> None:
-    """Say how each of them ended, as far as the history knows."""
+    """Fill in how each death ended, as far as the history has it."""
     past = _past(context) if deaths else None
     if past is None:
         return
@@ -279,7 +282,7 @@ def _explain(context: CommandContext, deaths: Iterable[Death]) -> None:
 
 
 def _known_windows(context: CommandContext) -> Iterable[Window]:
-    """The windows of the bot that leads or led last, as far as the history knows."""
+    """The windows of the current or last leader, as far as the history has them."""
     past = _past(context)
     if past is None:
         return ()
@@ -297,7 +300,7 @@ def _past(context: CommandContext) -> HistoryDb | None:
 
 
 def watched(found: Iterable[Found], directory: Path, screen: Screen) -> Iterator[Found]:
-    """Pass on what is read, with a word now and then on how far it is: a long journal takes a while."""
+    """Yield the items while showing the progress: a long journal takes a while."""
     if not screen.lively:
         yield from found
         return

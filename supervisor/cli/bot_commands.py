@@ -1,4 +1,4 @@
-"""halt, settings, commands: what an operator does with a bot beyond its code."""
+"""halt, settings, commands: operations on the running bot."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..terminal.screen import Screen, columns
 from .command import Done, remote_command
 from .command_values import kind
 from .context import CommandContext
-from .errors import BadInput
+from .exit_codes import BadInput
 from .operations import arguments, seconds
 
 __all__ = ["commands", "halt", "settings"]
@@ -31,7 +31,7 @@ _within = click.option(
 @click.option("--yes", is_flag=True, help="Do not ask for the bot's name.")
 @_within
 def halt(context: CommandContext, why: str, yes: bool, within: str) -> Done:
-    """Pause the bot and have it give up what it holds: its on_halt runs, in a turn of its own.
+    """Pause the bot and close its positions: runs its on_halt, in a turn of its own.
 
     The bot ticks on, paused, until `resume`. You are asked to type its name.
     """
@@ -47,14 +47,14 @@ def halt(context: CommandContext, why: str, yes: bool, within: str) -> Done:
             screen.line(_shown(result["value"]))
     else:
         screen.line(
-            f"{screen.warn('paused')}  {screen.bad('nothing was given up')}: this bot has no on_halt that would do it"
+            f"{screen.warn('paused')}  {screen.bad('no positions were closed')}: this bot has no on_halt"
         )
     return Done(result)
 
 
 @remote_command
 @click.argument("pairs", nargs=-1, metavar="[NAME=VALUE]...")
-@click.option("--reset", multiple=True, metavar="NAME", help="Back to what the bot's code says.")
+@click.option("--reset", multiple=True, metavar="NAME", help="Reset to the default in the bot's code.")
 @click.option("--set", "set_json", default="", metavar="JSON", help="New values as one JSON object.")
 @click.option("-m", "--why", default="", metavar="WHY", help="Why, for the history.")
 @_within
@@ -77,8 +77,8 @@ def settings(
         result: dict[str, Any] = client.ask(wanted, within=seconds(within))
     screen = context.screen
     if wanted.set or wanted.reset:
-        for name, one in cast("dict[str, dict[str, Any]]", result["changes"]).items():
-            screen.line(f"{screen.good(name)}  {json.dumps(one['old'])} -> {json.dumps(one['new'])}")
+        for name, change in cast("dict[str, dict[str, Any]]", result["changes"]).items():
+            screen.line(f"{screen.good(name)}  {json.dumps(change['old'])} -> {json.dumps(change['new'])}")
         return Done(result)
     for line in _list(screen, result) if result["values"] else ["this bot has no settings"]:
         screen.line(line)
@@ -87,11 +87,11 @@ def settings(
 
 @remote_command
 def commands(context: CommandContext) -> Done:
-    """The commands that the bot has declared, with what they take: for `neverblink send`."""
+    """List the commands that the bot declares, with their parameters, for `neverblink send`."""
     with context.client() as client:
         result: dict[str, Any] = client.ask(Commands())
     declared = convert(result["commands"], tuple[Offered, ...])
-    rows = [(one.name, " ".join(_parameters(one.args)), one.help) for one in declared]
+    rows = [(command.name, " ".join(_parameters(command.args)), command.help) for command in declared]
     for line in columns(rows):
         context.screen.line(line.rstrip())
     if result["listens"]:
@@ -106,7 +106,7 @@ def _confirm(context: CommandContext, name: str) -> None:
         raise BadInput("--json cannot ask for confirmation: add --yes to halt the bot")
     try:
         typed = click.prompt(
-            f"This pauses {name} and has it give up what it holds. Type its name to go on",
+            f"This pauses {name} and closes its positions. Type its name to continue",
             default="",
             show_default=False,
             err=True,
@@ -125,19 +125,19 @@ def _list(screen: Screen, result: dict[str, Any]) -> list[str]:
     for name, value in cast("dict[str, Any]", result["values"]).items():
         about = properties.get(name, {})
         default = json.dumps(about.get("default"))
-        told = screen.warn(f"set, else {default}") if name in chosen else ""
-        rows.append((name, json.dumps(value), told, kind(about, schema)))
+        source = screen.warn(f"set, else {default}") if name in chosen else ""
+        rows.append((name, json.dumps(value), source, kind(about, schema)))
     return [*columns(rows), screen.faint(f"{count(len(chosen), 'setting')} set by an operator")]
 
 
 def _parameters(schema: dict[str, Any]) -> list[str]:
-    """What a command takes: `market=text`, and in brackets what may be left out."""
+    """The parameters of a command: `market=text`, optional ones in brackets."""
     required = cast("list[str]", schema.get("required", []))
-    told: list[str] = []
+    parts: list[str] = []
     for name, about in cast("dict[str, dict[str, Any]]", schema.get("properties", {})).items():
-        word = f"{name}={kind(about, schema)}"
-        told.append(word if name in required else f"[{word}, else {json.dumps(about.get('default'))}]")
-    return told
+        part = f"{name}={kind(about, schema)}"
+        parts.append(part if name in required else f"[{part}, else {json.dumps(about.get('default'))}]")
+    return parts
 
 
 def _shown(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""check: could this bot run, and could it be deployed? Asked before it matters."""
+"""check: whether the bot could run and be deployed, tested in advance."""
 
 from __future__ import annotations
 
@@ -33,10 +33,8 @@ from ..terminal.screen import Screen
 from ..workers.env_file import read_env_file, readable_by_others
 from .command import Done, local_command
 from .context import CommandContext
-from .deployment_result import result_of
 from .exit_codes import Exit
-from .follow import follow
-from .interrupts import Interrupts
+from .run_deployment import Interrupts, follow, result_of
 
 __all__ = ["check", "finding_of"]
 
@@ -44,7 +42,7 @@ _REHEARSE_WITHIN = 120.0
 
 
 class CheckResult(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What one check found: `ok` None when it could not be made."""
+    """The result of one check; `ok` is None when it could not be made."""
 
     check: str
     ok: bool | None
@@ -53,7 +51,7 @@ class CheckResult(msgspec.Struct, frozen=True, omit_defaults=True):
 
 @local_command
 @click.argument("path", type=click.Path(path_type=Path), default=None, required=False)
-@click.option("--no-rehearsal", is_flag=True, help="Leave the running bot out of it.")
+@click.option("--no-rehearsal", is_flag=True, help="Do not rehearse beside the running bot.")
 def check(context: CommandContext, path: Path | None, no_rehearsal: bool) -> Done:
     """Find out whether the bot in PATH (default: the project) could run and be deployed.
 
@@ -77,11 +75,11 @@ def check(context: CommandContext, path: Path | None, no_rehearsal: bool) -> Don
     else:
         found("config", True, f"{config.path}: bot {config.bot}, python {config.python}")
         if config.notify.targets:
-            told = _notify(config, context)
-            found("notify", told.ok, told.detail)
+            targets = _notify(config, context)
+            found("notify", targets.ok, targets.detail)
         if config.env_file is not None:
-            told = _env_file(config.env_file)
-            found("env_file", told.ok, told.detail)
+            file = _env_file(config.env_file)
+            found("env_file", file.ok, file.detail)
         contents = _release(directory, config, context.home.path)
         found("release", contents.ok, contents.detail)
         with _environments(context) as place:
@@ -102,7 +100,7 @@ def _environments(context: CommandContext) -> Generator[Path]:
     """
     environments = context.home.environments
     if environments.is_dir() and environments.stat().st_uid == os.geteuid():
-        # Others may have put links into it while they could.
+        # Other users may have put links into it before.
         yield Home.open(context.home.path).environments
     else:
         with tempfile.TemporaryDirectory(prefix="neverblink-check-") as place:
@@ -133,7 +131,7 @@ def _prepare(
 
 
 class _Voice:
-    """Shows what is printed, and makes a finding of each step."""
+    """Shows the output, and turns each step into a result."""
 
     def __init__(self, screen: Screen, found: Callable[[str, bool | None, str], object]) -> None:
         self._screen = screen
@@ -153,23 +151,23 @@ def _import(config: Config, context: CommandContext) -> CheckResult:
         return CheckResult("bot", False, problem.message)
 
 
-def finding_of(config: Config, said: dict[str, Any]) -> CheckResult:
-    """What the bot's own check says of it, as a finding. Nothing of it is sure to be of its type."""
-    if said.get("interval") is None:
+def finding_of(config: Config, finding: dict[str, Any]) -> CheckResult:
+    """The result of the bot's own check. Its contents are untrusted: no value is sure to have its type."""
+    if finding.get("interval") is None:
         return CheckResult(
             "bot", True, f"{config.bot} is a function; what it joins with is seen when it runs"
         )
-    parts = [f"{config.bot} ticks every {_interval(said.get('interval'))}"]
-    windows: list[Any] = said.get("windows") or []
+    parts = [f"{config.bot} ticks every {_interval(finding.get('interval'))}"]
+    windows: list[Any] = finding.get("windows") or []
     if windows:
         parts.append(f"{len(windows)} window{'s' if len(windows) > 1 else ''}")
     return CheckResult(
-        "bot", True, ", ".join([*parts, f"its state encodes (schema {_version(said.get('schema'))})"])
+        "bot", True, ", ".join([*parts, f"its state encodes (schema {_version(finding.get('schema'))})"])
     )
 
 
 def _notify(config: Config, context: CommandContext) -> CheckResult:
-    """Whether notifications could be sent; nothing is sent."""
+    """Check whether notifications could be sent, without sending any."""
     if importlib.util.find_spec("apprise") is None:
         return CheckResult("notify", False, no_library())
     unknown: list[str] = []
@@ -178,18 +176,18 @@ def _notify(config: Config, context: CommandContext) -> CheckResult:
         try:
             problem = not_usable(url_of(target, context.environment))
         except Unresolved as missing:
-            # The supervisor's environment may have what this one has not.
+            # The supervisor's environment may have variables that this one lacks.
             unknown.append(f"{target.name}: {missing.message}")
         else:
             wrong += [f"{target.name}: {problem}"] if problem else []
     if wrong or unknown:
         return CheckResult("notify", False if wrong else None, "; ".join(wrong + unknown))
     names = ", ".join(target.name for target in config.notify.targets)
-    return CheckResult("notify", True, f"{names}: `neverblink notify test` finds out whether it arrives")
+    return CheckResult("notify", True, f"{names}: `neverblink notify test` sends a test message")
 
 
 def _env_file(path: Path) -> CheckResult:
-    """Whether the bot's environment file can be read, and by this user alone."""
+    """Check that the bot's environment file can be read, and only by this user."""
     try:
         names = read_env_file(path)
     except NeverblinkError as problem:
@@ -205,13 +203,15 @@ def _release(directory: Path, config: Config, home: Path) -> CheckResult:
     """What a release of the directory would hold."""
     with tempfile.TemporaryDirectory(prefix="neverblink-check-") as place:
         (releases := Path(place) / "releases").mkdir()
-        said: list[str] = []
+        warnings: list[str] = []
         try:
-            release = ReleaseStore(releases).make(directory, config.bot, warn=said.append, leave_out=(home,))
+            release = ReleaseStore(releases).make(
+                directory, config.bot, warn=warnings.append, leave_out=(home,)
+            )
         except NeverblinkError as problem:
             return CheckResult("release", False, problem.message)
         about = f"{release.files} files, {size.show(release.bytes)}"
-        return CheckResult("release", None if said else True, "; ".join([about, *said]))
+        return CheckResult("release", None if warnings else True, "; ".join([about, *warnings]))
 
 
 def _rehearse(context: CommandContext, directory: Path) -> CheckResult:
@@ -222,7 +222,7 @@ def _rehearse(context: CommandContext, directory: Path) -> CheckResult:
             begun = client.ask(command, within=_REHEARSE_WITHIN)
             outcome = result_of(follow(client, events, begun["deployment"], silent, interrupts))
     except Unreachable:
-        return CheckResult("rehearsal", None, "not made: the bot does not run here")
+        return CheckResult("rehearsal", None, "not made: the bot is not running here")
     except CommandFault as refused:
         if refused.fault.code in ("busy", "locked", "down"):
             return CheckResult("rehearsal", None, f"not made: {refused.message}")
@@ -246,5 +246,5 @@ def _interval(interval: Any) -> str:
 
 
 def _version(schema: object) -> str:
-    """A schema is its version and a fingerprint; people know it by the version."""
+    """The version of a schema, without its fingerprint."""
     return str(cast("list[object]", schema)[0]) if isinstance(schema, list) else str(schema)

@@ -1,11 +1,11 @@
-"""What every command has in common: `--json`, `--home`, `--project`, and one way to answer.
+"""What all commands share: `--json`, `--home`, `--project`, and how they answer.
 
 A command is a function that takes a `CommandContext` (the project, its home, the screen) and its own options, and
-returns a `Done`. Text for people goes through `context.screen`; the JSON object and the exit code are made from what it
-returns. When it cannot do its work it raises a `NeverblinkError`.
+returns a `Done`. Text for people goes to `context.screen`; the JSON object and the exit code come from the returned
+`Done`. A command that fails raises a `NeverblinkError`.
 
-A `remote_command` only asks the supervisor, so it also works from another machine, with `--server` and `--key`. A
-`local_command` uses files of this machine and refuses them.
+A `remote_command` only sends requests to the supervisor, so it also works from another machine, with `--server` and
+`--key`. A `local_command` uses files of this machine and refuses these options.
 """
 
 from __future__ import annotations
@@ -24,34 +24,33 @@ from click.core import ParameterSource
 from ..system.text import clean, is_encodable
 from ..terminal.screen import Screen
 from .context import CommandContext
-from .errors import BadInput
-from .exit_codes import Exit
+from .exit_codes import BadInput, Exit
 from .results import ExitWith, say_json
 
 __all__ = ["SHARED", "Done", "Subgroup", "local_command", "remote_command"]
 
 SHARED = {"--json": False, "--home": True, "--project": True, "--server": True, "--key": True}
-"""The options that may stand before the command's name, and whether a value comes with each."""
+"""The options allowed before the command's name, and whether each takes a value."""
 
 P = ParamSpec("P")
 
 
 class Done(msgspec.Struct, frozen=True):
-    """A command's result: the object for `--json` (None: it wrote its own) and the exit code."""
+    """A command's result: the object for `--json` (None when it wrote its own) and the exit code."""
 
     result: dict[str, Any] | None = None
     exit: Exit = Exit.DONE
 
 
 class Subgroup(click.Group):
-    """A command that has commands of its own. By itself it shows its help."""
+    """A command with subcommands. By itself it shows its help."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         return super().parse_args(ctx, args or ["--help"])
 
 
 class _Command(click.Command):
-    """A command whose own options may be given only once: of two values click would silently take the last.
+    """A command whose own options may be given only once: click would silently use the last of two values.
 
     The shared options may be given again, as after an alias.
     """
@@ -59,40 +58,40 @@ class _Command(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not ctx.resilient_parsing:
             _, _, given = self.make_parser(ctx).parse_args(list(args))
-            once = [one for one in given if _is_given_once(one)]
-            twice = next((one for one in once if once.count(one) > 1), None)
+            once = [param for param in given if _is_given_once(param)]
+            twice = next((param for param in once if once.count(param) > 1), None)
             if twice is not None:
                 raise click.UsageError(f"{twice.opts[-1]} is given twice: give it once", ctx)
         return super().parse_args(ctx, args)
 
 
-def _is_given_once(one: click.Parameter) -> bool:
+def _is_given_once(param: click.Parameter) -> bool:
     return (
-        isinstance(one, click.Option)
-        and SHARED.keys().isdisjoint(one.opts)
-        and not (one.is_flag or one.multiple)
+        isinstance(param, click.Option)
+        and SHARED.keys().isdisjoint(param.opts)
+        and not (param.is_flag or param.multiple)
     )
 
 
 _NEEDS_NO_BOT = frozenset({"completion", "demo", "init", "schema", "systemd", "up"})
-"""The local commands that are not about a running bot: NEVERBLINK_SERVER in the environment does not matter to them."""
+"""The local commands that need no running bot: they ignore NEVERBLINK_SERVER in the environment."""
 
 _FREE_TEXT = frozenset(("why",))
-"""Options that only people read. Other text that is not UTF-8 is refused: changing it would change its meaning."""
+"""Options with free text for people. Other text that is not UTF-8 is refused: cleaning it would change its meaning."""
 
 
 def _refuse_unencodable(value: object) -> None:
-    """Raise `BadInput` for an argument, or one of several, that is not UTF-8."""
+    """Raise `BadInput` when an argument is not UTF-8."""
     for part in cast("tuple[object, ...]", value) if isinstance(value, tuple) else (value,):
         if isinstance(part, str | Path) and not is_encodable(str(part)):
-            raise BadInput(f'"{clean(str(part))}" is not UTF-8: write it in UTF-8, or rename what it names')
+            raise BadInput(f'"{clean(str(part))}" is not UTF-8: write it in UTF-8, or rename the file')
 
 
 def _cwd() -> Path:
     try:
         return Path.cwd()
     except FileNotFoundError:
-        raise BadInput("the working directory was removed: go to one that is there") from None
+        raise BadInput("the working directory was removed: change to another one") from None
 
 
 def local_command(act: Callable[Concatenate[CommandContext, P], Done]) -> click.Command:
@@ -101,7 +100,7 @@ def local_command(act: Callable[Concatenate[CommandContext, P], Done]) -> click.
 
 
 def remote_command(act: Callable[Concatenate[CommandContext, P], Done]) -> click.Command:
-    """The click command for `act`, which only asks the supervisor, and so also takes `--server` and `--key`."""
+    """The click command for `act`, which only sends requests to the supervisor; also takes `--server` and `--key`."""
     return _command(act, remote=True)
 
 

@@ -1,8 +1,7 @@
 """The click group: finds each command in its file when it is used, and ends every run in one place.
 
-A command's file is imported only when the command is used: `neverblink status` in a prompt or a watch loop should
-not wait for the imports of the demo. What a click error, an error of ours or a bug looks like to the user is decided
-by `results`, and nowhere else.
+A command's file is imported only when the command is used: `neverblink status` in a prompt or a watch loop must not
+wait for the imports of the demo. Only `results` decides how click errors, our errors and bugs are shown.
 """
 
 from __future__ import annotations
@@ -78,7 +77,7 @@ ANSWERS = frozenset({
     "audit", "check", "commands", "completion", "diff", "history", "journal", "keys", "logs", "releases", "schema",
     "status", "systemd", "token",
 })  # fmt: skip
-"""The commands whose result is what they print: when that is lost, they have failed."""
+"""The commands whose result is their output: they fail when that cannot be written."""
 
 
 class CommandGroup(click.Group):
@@ -112,14 +111,14 @@ class CommandGroup(click.Group):
         """The same arguments, with the shared options moved behind the command's name."""
         early, rest = _early(args)
         if rest[:1] == ["help"]:
-            # As other commands have it.
+            # As in other command-line programs: `neverblink help status`.
             return [*rest[1:], "--help"]
         if not early:
             return args
         if not rest:
             raise click.UsageError(f"{early[0]} needs a command, as in `neverblink status {' '.join(early)}`")
         if rest[0].startswith("-"):
-            # Options of neverblink itself, such as --help, have no use for them.
+            # Options of neverblink itself, such as --help, ignore them.
             return rest
         many = isinstance(self.get_command(click.Context(self), rest[0]), click.Group)
         if many and len(rest) == 1:
@@ -143,8 +142,8 @@ class CommandGroup(click.Group):
     cls=CommandGroup,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Every command takes --json, --home and --project, before its name or after it. Commands that only ask the "
-    "supervisor also take --server and --key. More: docs/quickref.md",
+    epilog="Every command takes --json, --home and --project, before its name or after it. Commands that need only "
+    "the supervisor also take --server and --key. More: docs/quickref.md",
 )
 @click.version_option(package_name="neverblink", message="neverblink %(version)s")
 @click.pass_context
@@ -185,4 +184,4 @@ _ELSEWHERE = {
     "reload": "deploy",
     "update": "deploy",
 }
-"""The names that other supervisors use."""
+"""The names of these commands in other supervisors."""

@@ -15,7 +15,7 @@ import msgspec
 
 from ...protocol.text import DuplicateKey, refuse_duplicates
 from ...protocol.wire import UNDECODABLE
-from .errors import BadInput
+from .exit_codes import BadInput
 
 __all__ = ["Schema", "kind", "read", "refuse_equal_keys"]
 
@@ -25,7 +25,7 @@ _ANY: Schema = {}
 
 
 def read(pairs: Iterable[str], wants: Schema | None = None) -> dict[str, Any]:
-    """The values in KEY=VALUE pairs. `wants` is the schema of all of them, where it is known. Raises `BadInput`."""
+    """The values in KEY=VALUE pairs. `wants` is the schema of all values, when known. Raises `BadInput`."""
     wants = wants or {}
     properties = cast("Mapping[str, Schema]", wants.get("properties", {}))
     found: dict[str, Any] = {}
@@ -51,9 +51,9 @@ def kind(about: Schema, whole: Schema = _ANY) -> str:
     """The type in a JSON Schema, in a few words; `whole` is the schema that it is a part of."""
     about = _looked_up(about, whole)
     if "enum" in about:
-        return "|".join(json.dumps(one) for one in cast("list[Any]", about["enum"]))
+        return "|".join(json.dumps(choice) for choice in cast("list[Any]", about["enum"]))
     if "anyOf" in about:
-        return "|".join(kind(one, whole) for one in cast("list[Schema]", about["anyOf"]))
+        return "|".join(kind(choice, whole) for choice in cast("list[Schema]", about["anyOf"]))
     name = str(about.get("type", "any"))
     of = _elements(about, whole)
     name += f" of {of}" if of else ""
@@ -96,12 +96,14 @@ def _value(name: str, text: str, about: Schema, whole: Schema) -> Any:
 
 
 def _fits(value: Any, about: Schema, whole: Schema) -> bool:
-    """Whether it is of the right type; what is in it is not looked at, and what is not known fits."""
+    """Whether the value has the right type. Contents are not checked, and unknown types fit."""
     about = _looked_up(about, whole)
     if "enum" in about:
-        return any(value == one and type(value) is type(one) for one in cast("list[Any]", about["enum"]))
+        return any(
+            value == choice and type(value) is type(choice) for choice in cast("list[Any]", about["enum"])
+        )
     if "anyOf" in about:
-        return any(_fits(value, one, whole) for one in cast("list[Schema]", about["anyOf"]))
+        return any(_fits(value, choice, whole) for choice in cast("list[Schema]", about["anyOf"]))
     test = _TYPES.get(str(about.get("type", "")))
     return test is None or test(value)
 
@@ -109,16 +111,16 @@ def _fits(value: Any, about: Schema, whole: Schema) -> bool:
 def _written(name: str, about: Schema, whole: Schema) -> str:
     about = _looked_up(about, whole)
     if "anyOf" in about:
-        return " or ".join(_written(name, one, whole) for one in cast("list[Schema]", about["anyOf"]))
+        return " or ".join(_written(name, choice, whole) for choice in cast("list[Schema]", about["anyOf"]))
     if "enum" in about:
-        return " or ".join(json.dumps(one) for one in cast("list[Any]", about["enum"]))
+        return " or ".join(json.dumps(choice) for choice in cast("list[Any]", about["enum"]))
     return _WRITTEN.get(str(about.get("type")), kind(about, whole)).format(name=name)
 
 
 def _elements(about: Schema, whole: Schema) -> str:
-    """The types of what is in an array or an object, "" where it does not say."""
+    """The types of an array's items or an object's values, "" when not given."""
     if "prefixItems" in about:
-        return f"({', '.join(kind(one, whole) for one in cast('list[Schema]', about['prefixItems']))})"
+        return f"({', '.join(kind(item, whole) for item in cast('list[Schema]', about['prefixItems']))})"
     inside: object = about.get("items") or about.get("additionalProperties")
     if not isinstance(inside, dict):
         return ""

@@ -1,8 +1,8 @@
 """What a command works on: the project, its home, and the home's supervisor.
 
-The home is `--home`, else NEVERBLINK_HOME, else found as git finds its own: from the working directory upwards, the
-first directory that has a .neverblink or a configuration beside which it will be made. Everything is looked up when it
-is needed: `status --home X` needs no project, and `init` has none yet.
+The home is `--home`, else NEVERBLINK_HOME, else found as git finds a repository: from the working directory upwards,
+the first directory with a .neverblink or with a configuration, beside which it will be made. Everything is looked up on
+demand: `status --home X` needs no project, and `init` has none yet.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from ..system.account import expanded
 from ..system.permissions import no_access
 from ..system.text import clean, is_encodable
 from ..terminal.screen import Screen
-from .errors import BadInput
+from .exit_codes import BadInput
 
 __all__ = ["CommandContext", "NoProject"]
 
 
 class NoProject(NoConfig):
-    """No configuration was found: with `named` in `path`, which --project names, else in `path` and above it."""
+    """No configuration was found: in `path` and above it, or with `named` in `path` itself, given by --project."""
 
     def __init__(self, path: Path, *, named: bool = False) -> None:
         super().__init__(path)
         if not named:
             self.message = (
                 f"no {FILE_NAME} in {path} or above it: go to the bot's directory, name it with --project, "
-                "or begin one with `neverblink init`"
+                "or create one with `neverblink init`"
             )
         elif path.is_dir():
             self.message = f"--project {path}: it has no {FILE_NAME}: name a bot's directory"
@@ -60,14 +60,14 @@ class CommandContext:
         self.cwd = cwd
         self.screen = screen
         self.server = server
-        """The supervisor elsewhere that is to be asked, "" for the one in the home."""
+        """The address of a remote supervisor, "" for the one of the home."""
         self._key = key
         self._home_option = home_option
         self._project_option = project_option
         self._also: tuple[Path, ...] = ()
 
     def look_near(self, directory: Path) -> None:
-        """Look from `directory` upwards too: what is deployed may lie beside the home, wherever this was called."""
+        """Also search from `directory` upwards: deployed code may lie beside the home, wherever this command runs."""
         self._also = (directory,)
 
     @functools.cached_property
@@ -87,8 +87,9 @@ class CommandContext:
 
     @functools.cached_property
     def home(self) -> Home:
-        """The home, whose files are to be read. Raises `NoProject` when nothing says where it is, `HomeError` when it
-        is closed to this user; whether there is one is not looked at.
+        """The home, for reading its files; it need not exist. Raises `NoProject` when it cannot be located, `HomeError`
+        when
+        this user has no access to it.
         """
         home = Home(self._home_path)
         closed = no_access(home.path)
@@ -110,15 +111,15 @@ class CommandContext:
         raise NoProject(self.cwd)
 
     def home_of(self, project: Path) -> Home:
-        """The home that the bot in `project` has, or will have: where this was called does not count."""
+        """The home that the bot in `project` has or will have, regardless of the working directory."""
         if self._home_option is not None:
             return Home(_named(self.path(self._home_option)))
         return Home(_named(home_path(project, self.environment)))
 
     def client(self) -> Client:
-        """A client of the home's supervisor, or of the server's; close it, or use it with `with`."""
+        """A client of the home's supervisor, or of the remote one; close it, or use it with `with`."""
         if not self.server:
-            # The supervisor's own answer to a closed home is another one.
+            # Without the check of `home`: the client reports a closed home itself.
             return Client(Home(self._home_path))
         if self._key is None:
             raise BadInput(
@@ -127,7 +128,7 @@ class CommandContext:
         return Client(OnServer(self.server, self.path(self._key)))
 
     def path(self, path: Path) -> Path:
-        """`path` as the user meant it: relative to where they stand."""
+        """`path` relative to the working directory, with ~ expanded."""
         return (self.cwd / expanded(path)).resolve()
 
     def _upwards(self) -> Iterator[Path]:
@@ -139,9 +140,9 @@ class CommandContext:
 
 
 def _named(path: Path) -> Path:
-    """`path`, which other processes will be told in JSON. Raises `BadInput` when it is not UTF-8."""
+    """`path`, which will be sent to other processes in JSON. Raises `BadInput` when it is not UTF-8."""
     if not is_encodable(str(path)):
-        raise BadInput(f"{clean(str(path))}: the path is not UTF-8: give the directory another name")
+        raise BadInput(f"{clean(str(path))}: the path is not UTF-8: rename the directory")
     return path
 
 

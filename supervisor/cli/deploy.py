@@ -1,4 +1,4 @@
-"""deploy, abort, rollback: the verbs that change which code leads."""
+"""deploy, abort, rollback, restart: the commands that change which code leads."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import msgspec
 from ...protocol.commands import Abort, Deploy, Rollback
 from ..system.account import expanded
 from .command import Done, remote_command
+from .completion import complete_release
 from .context import CommandContext
 from .run_deployment import run_deployment
-from .shell_completion import complete_release
 from .target import find_target
 
 __all__ = ["abort", "deploy", "restart", "rollback"]
@@ -22,15 +22,13 @@ __all__ = ["abort", "deploy", "restart", "rollback"]
 @click.argument("target", metavar="REF|PATH|RELEASE", shell_complete=complete_release)
 @click.option("-m", "--why", default="", metavar="WHY", help="Why, for the history.")
 @click.option("--no-wait", is_flag=True, help="Return with the deployment's number at once.")
+@click.option("--dry-run", is_flag=True, help="Rehearse on the live state, then stop without a handoff.")
 @click.option(
-    "--dry-run", is_flag=True, help="Rehearse on the real live state, then stop: nothing is handed over."
+    "--force", is_flag=True, help="Hand over even inside a protected window. Never inside a decision."
 )
+@click.option("--replace", is_flag=True, help="Replace a deployment that is under way.")
 @click.option(
-    "--force", is_flag=True, help="Hand over inside a protected window too. Never inside a decision."
-)
-@click.option("--replace", is_flag=True, help="Supersede a deployment that is under way.")
-@click.option(
-    "--change-bot", is_flag=True, help="Hand over though the configuration has another `name` or `bot`."
+    "--change-bot", is_flag=True, help="Hand over even if the configuration has another `name` or `bot`."
 )
 @click.option("--python", default="", metavar="PYTHON", help="Run this release on another interpreter.")
 def deploy(
@@ -56,7 +54,7 @@ def deploy(
     found = find_target(context, target)
     context.look_near(found.near)
     if found.commit is not None and found.commit.dirty:
-        context.screen.line(context.screen.warn(f"what is not committed is not part of {found.shown}"))
+        context.screen.line(context.screen.warn(f"uncommitted changes are not part of {found.shown}"))
     command = Deploy(
         why=why,
         force=force,
@@ -77,7 +75,7 @@ def deploy(
 @click.option("-m", "--why", default="", metavar="WHY", help="Why, for the history.")
 @click.option("--no-wait", is_flag=True, help="Return with the deployment's number at once.")
 @click.option(
-    "--force", is_flag=True, help="Hand over inside a protected window too. Never inside a decision."
+    "--force", is_flag=True, help="Hand over even inside a protected window. Never inside a decision."
 )
 def rollback(context: CommandContext, release: str, why: str, no_wait: bool, force: bool) -> Done:
     """Hand the bot back to the previous release, or to RELEASE, with its state as it is now.
@@ -94,10 +92,10 @@ def rollback(context: CommandContext, release: str, why: str, no_wait: bool, for
 @click.option("-m", "--why", default="", metavar="WHY", help="Why, for the history.")
 @click.option("--no-wait", is_flag=True, help="Return with the deployment's number at once.")
 @click.option(
-    "--force", is_flag=True, help="Hand over inside a protected window too. Never inside a decision."
+    "--force", is_flag=True, help="Hand over even inside a protected window. Never inside a decision."
 )
 def restart(context: CommandContext, why: str, no_wait: bool, force: bool) -> Done:
-    """Run the bot in a new process, on the release that it has, with its state.
+    """Move the bot to a new process on the same release, with its state.
 
     While the bot runs this is a deployment of that release: a handoff, and no tick is missed. A bot that is down is
     started at once. Unlike `down` and `up` it runs no `on_stop`, and the supervisor stays.
@@ -111,7 +109,7 @@ def restart(context: CommandContext, why: str, no_wait: bool, force: bool) -> Do
 @click.argument("deployment", type=int, default=0)
 @click.option("-m", "--why", default="", metavar="WHY", help="Why, for the history.")
 def abort(context: CommandContext, deployment: int, why: str) -> Done:
-    """Cancel the deployment that runs, or DEPLOYMENT, also when it waits for its turn. The bot goes on."""
+    """Cancel the current deployment, or DEPLOYMENT, which may also be waiting. The bot goes on."""
     with context.client() as client:
         result = client.ask(Abort(deployment=deployment, why=why))
     context.screen.line(

@@ -1,4 +1,4 @@
-"""diff: which commits a deployment would bring, and which it would take back."""
+"""diff: the commits that a deployment would add, and those that it would remove."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ..release.releases import NoSuchRelease, Release, ReleaseStore
 from ..store.history_rows import CommitNote
 from ..system.format import count
 from .command import Done, local_command
+from .completion import complete_release
 from .context import CommandContext
-from .errors import BadInput
-from .shell_completion import complete_release
+from .exit_codes import BadInput
 from .target import DeployTarget, find_target
 
 __all__ = ["diff"]
@@ -34,17 +34,17 @@ def diff(context: CommandContext, target: str) -> Done:
         for note in notes:
             screen.line(f"{mark} {note.commit[:8]} {note.subject}  {screen.faint(note.author)}")
     if not came and not undone:
-        screen.line("nothing between them")
+        screen.line("no commits between them")
     elif undone:
-        screen.line(screen.warn(f"{count(len(undone), 'commit')} that runs now would be taken back"))
-    told: dict[str, Any] = {
+        screen.line(screen.warn(f"{count(len(undone), 'commit')} that runs now would be removed"))
+    result: dict[str, Any] = {
         "release": running.id,
         "from": running.commit,
         "to": there,
         "commits": _plain(came),
         "undone": _plain(undone),
     }
-    return Done(told)
+    return Done(result)
 
 
 def _running(context: CommandContext) -> Release:
@@ -52,23 +52,23 @@ def _running(context: CommandContext) -> Release:
         release = ReleaseStore(context.home.releases).find("current")
     except (NoSuchRelease, OSError):
         raise BadInput(
-            f"home {context.home.path}: no release has led here yet: start with `neverblink up`"
+            f"home {context.home.path}: no release has led yet: start with `neverblink up`"
         ) from None
     if not release.commit:
         raise BadInput(
-            f"release {release.id} runs, and it was made of the directory {release.origin} and not of a commit: deploy "
-            "a commit first, as in `neverblink deploy HEAD`"
+            f"release {release.id} runs, and it was made from the directory {release.origin}, not from a commit: "
+            "deploy a commit first, as in `neverblink deploy HEAD`"
         )
     return release
 
 
 def _commit_of(target: DeployTarget, releases: ReleaseStore) -> tuple[str, Path]:
-    """The commit that is meant, and a repository that has it."""
+    """The commit of the target, and a repository that has it."""
     if target.commit is not None:
         return target.commit.commit, target.commit.repository
     release = releases.get(target.release) if target.release else None
     if release is None or not release.commit:
-        raise BadInput(f"{target.shown} is of no commit: name one, or a release that was made of one")
+        raise BadInput(f"{target.shown} has no commit: name a commit, or a release made from one")
     found = git.resolve(target.near, release.commit)
     if found is None:
         raise BadInput(

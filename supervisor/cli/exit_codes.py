@@ -1,8 +1,8 @@
 """Exit codes: the one place where an error, a refusal or an outcome becomes a number.
 
-Scripts decide on these, so they mean the same for every verb, and the table in docs/commands.md is checked against
-`MEANING`. 0 and 1 are what any program's are, 2 is a caller's mistake as in every shell tool, and the rest say what
-became of the bot, which is what a pipeline wants to know: after 3 and 4 the old code leads, after 8 no worker does.
+Scripts depend on these, so they mean the same for every command, and docs/commands.md is checked against `MEANING`. 0,
+1 and 2 are used as in other programs (2 is a usage error); the others report the state of the bot for a pipeline: after
+3 and 4 the old code leads, after 8 no worker does.
 """
 
 from __future__ import annotations
@@ -24,9 +24,12 @@ from ..store.living_workers import HomeInUse
 from ..store.orphans import HomeOrphaned
 from ..store.state_dir import HomeBusy, HomeError
 from ..system.account import NoHomeDirectory
-from .errors import BadInput
 
-__all__ = ["MEANING", "Exit", "exit_of_error", "exit_of_fault", "exit_of_outcome"]
+__all__ = ["MEANING", "BadInput", "Exit", "exit_of_error", "exit_of_fault", "exit_of_outcome"]
+
+
+class BadInput(NeverblinkError):
+    """An argument or input of a command is not usable; the message says why and what to give instead."""
 
 
 class Exit(IntEnum):
@@ -50,7 +53,7 @@ MEANING: dict[Exit, str] = {
     Exit.ROLLED_BACK: "rolled back: the new code led, and the old code leads again",
     Exit.BUSY: "busy or locked: a deployment runs, the home is in use, or deployments are locked",
     Exit.BOUNDARY: "no boundary in time: a decision or a window held the handoff; the old code still leads",
-    Exit.UNREACHABLE: "the supervisor cannot be reached, or has not ended what was asked in the time given",
+    Exit.UNREACHABLE: "the supervisor cannot be reached, or has not finished the command in time",
     Exit.DOWN: "the bot is down: no worker leads",
     Exit.INTERRUPTED: "interrupted with Ctrl-C",
 }
@@ -93,7 +96,7 @@ def exit_of_outcome(outcome: str, *, leads: bool = True, no_boundary: bool = Fal
 
 
 def exit_of_error(error: NeverblinkError) -> Exit:
-    """The exit code for an error that ended a verb."""
+    """The exit code for an error that ended a command."""
     if isinstance(error, CommandFault):
         return exit_of_fault(error.fault.code)
     return next((code for kind, code in _ERRORS if isinstance(error, kind)), Exit.BROKEN)
@@ -116,4 +119,4 @@ _ERRORS: tuple[tuple[type[NeverblinkError], Exit], ...] = (
     (DurationError, Exit.BAD_INPUT),
     (AccessError, Exit.BAD_INPUT),
 )
-"""Anything else that neverblink raises on purpose is its own failure to do what was asked: `BROKEN`."""
+"""All other errors of neverblink are failures of the command itself: `BROKEN`."""

@@ -1,4 +1,4 @@
-"""history: who deployed what, when and why, how long each part took and what came of it; and the story of one.
+"""history: who deployed what, when and why, how long each phase took and the outcome; or one deployment in full.
 
 Read from the home itself, so it needs no running supervisor. The list is made for a terminal of 100 columns: a line of
 facts for each deployment, and below it what it was, where its time went, and why it failed.
@@ -33,7 +33,7 @@ _WIDTH = 100
 _WHO = 26
 _INDENT = " " * 6
 _CALL = 200
-"""What was given with a command is cut off after so many characters; --json has it whole."""
+"""The arguments of a command are cut after so many characters; --json shows all of them."""
 
 
 @local_command
@@ -41,7 +41,9 @@ _CALL = 200
 @click.option(
     "-n", "--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many."
 )
-@click.option("--commands", is_flag=True, help="Who asked for what, why, and what became of it.")
+@click.option(
+    "--commands", is_flag=True, help="Show the commands instead: who sent them, why, and their outcome."
+)
 def history(context: CommandContext, deployment: int, limit: int, commands: bool) -> Done:
     """The deployments and outages so far, newest first, or the whole story of DEPLOYMENT.
 
@@ -50,10 +52,10 @@ def history(context: CommandContext, deployment: int, limit: int, commands: bool
     """
     with open_history(context.home) as past:
         if commands:
-            asked = past.commands(limit)
-            for line in columns([_ASKED, *(_command(context.screen, one) for one in asked)]):
+            rows = past.commands(limit)
+            for line in columns([_ASKED, *(_command(context.screen, row) for row in rows)]):
                 context.screen.line(line.rstrip())
-            return Done({"commands": msgspec.to_builtins(asked)})
+            return Done({"commands": msgspec.to_builtins(rows)})
         if deployment:
             row = past.deployment(deployment)
             printed = _printed(log_of(context.home.logs, deployment))
@@ -72,12 +74,15 @@ def history(context: CommandContext, deployment: int, limit: int, commands: bool
             screen.line(line)
     if outages:
         screen.line()
-    for line in columns([_outage(screen, one) for one in outages]):
+    for line in columns([_outage(screen, outage) for outage in outages]):
         screen.line(line)
     if standbys:
         screen.line()
     for line in columns(
-        [(clock(one.at), "standby", one.worker, one.state, one.release, one.reason) for one in standbys]
+        [
+            (clock(standby.at), "standby", standby.worker, standby.state, standby.release, standby.reason)
+            for standby in standbys
+        ]
     ):
         screen.line(line)
     return Done(
@@ -92,25 +97,31 @@ def history(context: CommandContext, deployment: int, limit: int, commands: bool
 _ASKED = ("WHEN", "COMMAND", "OUTCOME", "TICK", "WHO", "WHAT")
 
 
-def _command(screen: Screen, one: CommandRow) -> tuple[str, ...]:
-    outcome = screen.good(one.outcome) if one.ok else screen.bad(one.outcome)
-    seq = "" if one.seq is None else str(one.seq)
-    what = _asked_for(one)
-    told = f"{what} ({one.why})" if what and one.why else what or one.why
-    return (clock(one.at), one.op, outcome, seq, one.who or "unknown", told)
+def _command(screen: Screen, command: CommandRow) -> tuple[str, ...]:
+    outcome = screen.good(command.outcome) if command.ok else screen.bad(command.outcome)
+    seq = "" if command.seq is None else str(command.seq)
+    what = _asked_for(command)
+    details = f"{what} ({command.why})" if what and command.why else what or command.why
+    return (clock(command.at), command.op, outcome, seq, command.who or "unknown", details)
 
 
-def _asked_for(one: CommandRow) -> str:
-    """What a command was about, with what was given along, and why it was refused when it was."""
-    name = str(one.facts.get("name", ""))
-    given = one.facts.get("args") if one.op == "send" else one.facts.get("set") if not one.ok else None
+def _asked_for(command: CommandRow) -> str:
+    """A command's subject and arguments, and the reason when it was refused."""
+    name = str(command.facts.get("name", ""))
+    given = (
+        command.facts.get("args")
+        if command.op == "send"
+        else command.facts.get("set")
+        if not command.ok
+        else None
+    )
     if not isinstance(given, dict):
-        return one.detail
+        return command.detail
     pairs = [f"{key}={json.dumps(value)}" for key, value in cast("dict[str, Any]", given).items()]
     call = " ".join([name, *pairs]).strip()
     if len(call) > _CALL:
         call = f"{call[:_CALL]}…"
-    return call if one.ok else f"{call}: {one.detail.removeprefix(f'{name}: ')}".removeprefix(": ")
+    return call if command.ok else f"{call}: {command.detail.removeprefix(f'{name}: ')}".removeprefix(": ")
 
 
 _TITLES = ("  N", "WHEN", "OUTCOME", "WHAT", "WHO", "BLACKOUT", "MISSED")
@@ -131,7 +142,7 @@ def _head(screen: Screen, row: DeploymentRow) -> tuple[str, ...]:
 
 
 def _below(screen: Screen, row: DeploymentRow, width: int) -> list[str]:
-    """What it was, where its time went, and why it failed."""
+    """What was deployed, how long each phase took, and why it failed."""
     what = f"{row.commit[:8]} {row.subject}" if row.commit else row.release
     spent = ", ".join(f"{phase} {last(took)}" for phase, took in phases_of(row).items())
     lines = [*_wrapped(f"{what}: {row.why}" if row.why else what, width)]
@@ -145,12 +156,12 @@ def _wrapped(text: str, width: int) -> list[str]:
     return textwrap.wrap(text, max(20, width - len(_INDENT)))
 
 
-def _outage(screen: Screen, one: Outage) -> tuple[str, ...]:
-    if one.acknowledged is None:
+def _outage(screen: Screen, outage: Outage) -> tuple[str, ...]:
+    if outage.acknowledged is None:
         known = screen.warn("not acknowledged")
     else:
-        known = f"acknowledged by {one.who or 'unknown'}" + (f": {one.why}" if one.why else "")
-    return (clock(one.since), describe_outage(one, time.time_ns()), known)
+        known = f"acknowledged by {outage.who or 'unknown'}" + (f": {outage.why}" if outage.why else "")
+    return (clock(outage.since), describe_outage(outage, time.time_ns()), known)
 
 
 def _outcome(screen: Screen, row: DeploymentRow) -> str:
@@ -164,7 +175,7 @@ def _outcome(screen: Screen, row: DeploymentRow) -> str:
 
 
 def _printed(log: Path) -> list[str]:
-    """What was printed while the release was made ready, line by line."""
+    """The lines that the build of the release printed."""
     try:
         return log.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -195,7 +206,7 @@ def _story(screen: Screen, row: DeploymentRow, printed: list[str]) -> None:
 
 
 def _notes(row: DeploymentRow) -> list[tuple[str, ...]]:
-    """Its phases, each with how long it lasted, and the steps in them, as they came."""
+    """The phases, with their durations, and their steps, in order."""
     begins = [(row.begun, row.phases[0].before)] if row.phases and row.phases[0].before else []
     begins += [(note.at, note.phase) for note in row.phases]
     ends = [*(at for at, _ in begins[1:]), row.ended]

@@ -53,7 +53,7 @@ def hook() -> None:
     help="Build, check and rehearse before the ref moves, and refuse the push if it fails.",
 )
 def install(context: CommandContext, repository: Path, branch: str, gate: bool) -> Done:
-    """Have pushes to the bare repository REPO.git deploy to the bot of this home.
+    """Deploy pushes to the bare repository REPO.git to the bot of this home.
 
     A hook that is there already stays, and runs first. Installing again changes the settings.
     """
@@ -62,10 +62,10 @@ def install(context: CommandContext, repository: Path, branch: str, gate: bool) 
     home = context.home.path
     found = hooks.install(where, home, branch=branch, gate=gate)
     screen = context.screen
-    for one in found:
-        if one.state == "ours":
-            after = screen.faint("  after the hook that was there") if one.chained else ""
-            screen.line(f"{screen.good('✓')} {one.name:<13} {one.path}{after}")
+    for hook in found:
+        if hook.state == "ours":
+            after = screen.faint("  after the hook that was there") if hook.chained else ""
+            screen.line(f"{screen.good('✓')} {hook.name:<13} {hook.path}{after}")
     what = "is built, checked and rehearsed, and then deploys" if gate else "deploys"
     screen.line(f"a push of {screen.style(branch, bold=True)} {what} to the bot in {home}")
     push = f"git remote add live {quote(str(git_dir(where)))} && git push live {quote(branch)}"
@@ -76,18 +76,18 @@ def install(context: CommandContext, repository: Path, branch: str, gate: bool) 
 @local_command
 @_repository
 def remove(context: CommandContext, repository: Path) -> Done:
-    """Take the hooks out of REPO.git. A hook that was there before is in its place again, byte for byte."""
+    """Remove the hooks from REPO.git. A hook that was there before is restored, byte for byte."""
     where = context.path(repository)
     replaced = hooks.remove(where)
     screen = context.screen
-    for one in replaced:
+    for hook in replaced:
         screen.line(
             screen.warn(
-                f"{one.path} is not ours, so it stays; the one from before is in {one.path}{hooks.BEFORE}"
+                f"{hook.path} is not neverblink's, so it stays; the earlier hook is in {hook.path}{hooks.BEFORE}"
             )
         )
-    screen.line(f"{screen.good('removed')}  a push to {where} deploys nothing now")
-    return Done({"repository": str(where), "left": [str(one.path) for one in replaced]})
+    screen.line(f"{screen.good('removed')}  a push to {where} no longer deploys")
+    return Done({"repository": str(where), "left": [str(hook.path) for hook in replaced]})
 
 
 @local_command
@@ -95,11 +95,11 @@ def remove(context: CommandContext, repository: Path) -> Done:
 @click.option("-m", "--why", default="", metavar="WHY", help="Why, for the history.")
 @click.option("--no-wait", is_flag=True, help="Return with the deployment's number at once.")
 @click.option(
-    "--force", is_flag=True, help="Hand over inside a protected window too. Never inside a decision."
+    "--force", is_flag=True, help="Hand over even inside a protected window. Never inside a decision."
 )
-@click.option("--replace", is_flag=True, help="Supersede a deployment that is under way.")
+@click.option("--replace", is_flag=True, help="Replace a deployment that is under way.")
 @click.option(
-    "--change-bot", is_flag=True, help="Hand over though the configuration has another `name` or `bot`."
+    "--change-bot", is_flag=True, help="Hand over even if the configuration has another `name` or `bot`."
 )
 def deploy(
     context: CommandContext,
@@ -110,7 +110,7 @@ def deploy(
     replace: bool,
     change_bot: bool,
 ) -> Done:
-    """Deploy what the branch of REPO.git is at, as a push of it would.
+    """Deploy the current commit of REPO.git's branch, as a push would.
 
     For a push that arrived and was not deployed: deployments were locked, the bot was down, or the hook was killed.
     git calls no hook for a commit that is there already.
@@ -118,64 +118,66 @@ def deploy(
     Ctrl-C cancels the deployment, never the bot.
     """
     where = git_dir(context.path(repository))
-    told = hooks.settings(where)
-    if told is None:
-        raise hooks.HookError(
-            where, f"has no neverblink hook: put one there with `neverblink hook install {where}`"
-        )
-    for problem in of_home(told):
+    settings = hooks.settings(where)
+    if settings is None:
+        raise hooks.HookError(where, f"has no neverblink hook: run `neverblink hook install {where}`")
+    for problem in of_home(settings):
         raise hooks.HookError(where, problem)
     seen = look(where, "")
     if seen is None or not seen.commit:
-        raise hooks.HookError(where, f"has no branch {told.branch}: push to it first")
+        raise hooks.HookError(where, f"has no branch {settings.branch}: push to it first")
     command = Deploy(
         repository=str(where),
         commit=seen.commit,
-        ref=told.branch,
+        ref=settings.branch,
         why=why,
         force=force,
         replace=replace,
         change_bot=change_bot,
     )
-    doing = f"deploying {told.branch}, {seen.commit[:8]} ({seen.subject})"
-    with Client(Home(told.home)) as client:
+    doing = f"deploying {settings.branch}, {seen.commit[:8]} ({seen.subject})"
+    with Client(Home(settings.home)) as client:
         return run_deployment(context.screen, client, command, wait=not no_wait, doing=doing)
 
 
 @local_command
 @_repository
 def status(context: CommandContext, repository: Path) -> Done:
-    """Say what a push to REPO.git would do, and what is in its way. Ends with 1 when something is."""
+    """Show what a push to REPO.git would do, and any problems. Ends with 1 when there are problems."""
     where = context.path(repository)
     found = hooks.find(where)
-    told = _told(where, found)
+    result = _told(where, found)
     settings = hooks.settings(where)
     problems = list(of_repository(where))
-    told["problems"] = problems
+    result["problems"] = problems
     screen = context.screen
     if settings is not None:
         _row(screen, "home", str(settings.home))
         _row(screen, "branch", settings.branch + (", behind a gate" if settings.gate else ""))
         _row(screen, "python", str(settings.python))
-    for one in found:
-        words = {
+    for hook in found:
+        states = {
             "none": "none",
             "ours": "installed",
             "old": "installed by another version",
             "other": "not neverblink's",
         }
-        _row(screen, one.name, words[one.state] + (", after the hook that was there" if one.chained else ""))
+        _row(
+            screen,
+            hook.name,
+            states[hook.state] + (", after the hook that was there" if hook.chained else ""),
+        )
     seen = _pushed(where, settings)
-    told["pushed"] = None if seen is None else msgspec.to_builtins(seen)
+    result["pushed"] = None if seen is None else msgspec.to_builtins(seen)
     if seen is not None and seen.commit:
         _row(screen, "pushed", describe_undeployed(seen) or f"{seen.commit[:8]} {seen.subject}")
     for problem in problems:
         screen.line(f"{screen.bad('✗')} {problem}")
-    return Done(told, Exit.BROKEN if problems else Exit.DONE)
+    return Done(result, Exit.BROKEN if problems else Exit.DONE)
 
 
 def _pushed(where: Path, settings: hooks.HookSettings | None) -> BranchSeen | None:
-    """The branch that deploys, beside what led last: read from the home's files, as far as they may be read."""
+    """The state of the branch that deploys, from the home's files, as far as they are readable."""
     if settings is None:
         return None
     home = Home(settings.home)

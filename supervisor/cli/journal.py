@@ -1,4 +1,4 @@
-"""journal: what lies in the bot's journal, whether it is whole, and all of it as JSON lines.
+"""journal: show, verify and export the bot's journal.
 
 Reads the files alone, so it needs no supervisor, and a leader that is writing is not disturbed.
 """
@@ -19,8 +19,7 @@ from ..terminal.screen import Screen, columns
 from .audit import span, watched
 from .command import Done, Subgroup, local_command
 from .context import CommandContext
-from .errors import BadInput
-from .exit_codes import Exit
+from .exit_codes import BadInput, Exit
 from .results import say_json
 
 __all__ = ["journal"]
@@ -30,20 +29,20 @@ _LINES = 20
 
 @click.group(cls=Subgroup)
 def journal() -> None:
-    """What lies in the bot's journal, whether it is whole, and all of it as JSON lines."""
+    """Show, verify or export the bot's journal."""
 
 
 @local_command
 def show(context: CommandContext) -> Done:
-    """The segments there are, oldest first: what each of them covers, how large it is, and in which state."""
+    """List the segments, oldest first, with their range, size and state."""
     found = list(survey(_there(context)))
     _show(found, context.screen)
-    return Done({"segments": msgspec.to_builtins(found), "bytes": sum(one.size for one in found)})
+    return Done({"segments": msgspec.to_builtins(found), "bytes": sum(segment.size for segment in found)})
 
 
 @local_command
 def verify(context: CommandContext) -> Done:
-    """Check every record: that it is whole, that it can be read, and that each frame continues the one before.
+    """Check that every record is complete and readable, and that each frame continues the one before.
 
     Ends with 1 when something is wrong, and says in which segment, at which byte, and what.
     """
@@ -55,12 +54,14 @@ def verify(context: CommandContext) -> Done:
 
 @local_command
 @click.option(
-    "--since", metavar="SEQ|TIME", default="", help="From this tick on, or this time, or this long ago."
+    "--since", metavar="SEQ|TIME", default="", help="Start at this tick, at this time, or this long ago."
 )
-@click.option("--until", metavar="SEQ|TIME", default="", help="Up to this tick, this time, or this long ago.")
-@click.option("--snapshots", is_flag=True, help="With the whole state, as each segment opens with it.")
+@click.option(
+    "--until", metavar="SEQ|TIME", default="", help="End at this tick, at this time, or this long ago."
+)
+@click.option("--snapshots", is_flag=True, help="Include the complete state at the start of each segment.")
 def export(context: CommandContext, since: str, until: str, snapshots: bool) -> Done:
-    """Write what the journal holds as JSON lines: frames with their changes, decisions, events and timers.
+    """Write the journal as JSON lines: frames with their changes, decisions, events and timers.
 
     One object a line, each with its `kind`: frame, opened, closed (decisions), snapshot, rows, damage. SEQ and TIME are
     as in `audit`.
@@ -97,26 +98,26 @@ def _show(found: list[Covered], screen: Screen) -> None:
     rows = [("segment", "size", "frames", "ticks", "from", "to", "state")]
     rows += [
         (
-            f"{one.segment}",
-            size(one.size),
-            "-" if one.first is None else f"{one.first} to {one.last}",
-            "-" if one.first_seq is None else f"{one.first_seq} to {one.last_seq}",
-            "-" if one.began is None else clock(one.began),
-            "-" if one.ended is None else clock(one.ended),
-            _state(one, screen),
+            f"{segment.segment}",
+            size(segment.size),
+            "-" if segment.first is None else f"{segment.first} to {segment.last}",
+            "-" if segment.first_seq is None else f"{segment.first_seq} to {segment.last_seq}",
+            "-" if segment.began is None else clock(segment.began),
+            "-" if segment.ended is None else clock(segment.ended),
+            _state(segment, screen),
         )
-        for one in found
+        for segment in found
     ]
     for line in columns(rows):
         screen.line(line.rstrip())
-    total = sum(one.size for one in found)
+    total = sum(segment.size for segment in found)
     screen.line(screen.faint(f"{count(len(found), 'segment')}, {size(total)}"))
 
 
-def _state(one: Covered, screen: Screen) -> str:
-    colour = {"damaged": screen.bad, "torn": screen.warn}.get(one.state, str)
-    told = colour(one.state) + (f" ({one.problem})" if one.problem else "")
-    return told + (screen.warn(", frames before it could not be written") if one.unwritten else "")
+def _state(segment: Covered, screen: Screen) -> str:
+    colour = {"damaged": screen.bad, "torn": screen.warn}.get(segment.state, str)
+    state = colour(segment.state) + (f" ({segment.problem})" if segment.problem else "")
+    return state + (screen.warn(", frames before it could not be written") if segment.unwritten else "")
 
 
 def _tell(checked: Verification, screen: Screen) -> None:
@@ -126,11 +127,15 @@ def _tell(checked: Verification, screen: Screen) -> None:
         f"{mark}  {count(checked.records, 'record')} in {count(checked.segments, 'segment')}, {size(checked.bytes)}, "
         f"{count(checked.frames, 'frame')}{frames}"
     )
-    for one in checked.torn[:_LINES]:
-        screen.line(f"{screen.faint('torn')}  segment {one.segment} at byte {one.offset}: {one.problem}")
-    for one in checked.unwritten[:_LINES]:
-        screen.line(f"{screen.warn('lost')}  segment {one.segment}: not written: {one.problem}")
-    for one in checked.problems[:_LINES]:
-        screen.line(f"{screen.bad('wrong')}  segment {one.segment} at byte {one.offset}: {one.problem}")
+    for segment in checked.torn[:_LINES]:
+        screen.line(
+            f"{screen.faint('torn')}  segment {segment.segment} at byte {segment.offset}: {segment.problem}"
+        )
+    for segment in checked.unwritten[:_LINES]:
+        screen.line(f"{screen.warn('lost')}  segment {segment.segment}: not written: {segment.problem}")
+    for segment in checked.problems[:_LINES]:
+        screen.line(
+            f"{screen.bad('wrong')}  segment {segment.segment} at byte {segment.offset}: {segment.problem}"
+        )
     if checked.problems_total > _LINES:
         screen.line(f"{checked.problems_total - _LINES:,} more; --json lists up to {len(checked.problems):,}")

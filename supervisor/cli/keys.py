@@ -17,7 +17,7 @@ from ..sockets.worker_keys import public_of
 from ..store.state_dir import Home
 from .command import Done, local_command
 from .context import CommandContext
-from .errors import BadInput
+from .exit_codes import BadInput
 
 __all__ = ["keys"]
 
@@ -63,12 +63,12 @@ def keys(
     # To change something, the home is made and closed, as `up` does it.
     home = context.home if action == "list" else Home.open(context.home.path)
     access = ClientKeys(home.keys)
-    told = ""
+    note = ""
     match action:
         case "generate" if name:
             secret = access.server()
             server = access.generate() if secret is None else _public(access)
-            told = _client(context, ClientKey(name, new_secret(), server), out, access)
+            note = _client(context, ClientKey(name, new_secret(), server), out, access)
         case "generate":
             access.generate(replace=replace)
         case "add":
@@ -83,7 +83,7 @@ def keys(
             access.remove(name)
         case _:
             pass
-    return _shown(context, access, told)
+    return _shown(context, access, note)
 
 
 def _for_server(context: CommandContext, name: str, server: bytes, out: Path | None) -> Done:

@@ -49,22 +49,22 @@ class Reader:
         """When the last line was written, wall ns, as far as it or one before it says so."""
 
     def read(self, text: str) -> MergedLine:
-        said = decode_line(text)
-        if said is not None:
-            self.at, self._level = _moment(said.time), said.level
+        line = decode_line(text)
+        if line is not None:
+            self.at, self._level = _moment(line.time), line.level
             ours = self._worker == SUPERVISOR
             return MergedLine(
-                self._release if ours else said.release or self._release,
-                self._worker if ours else said.worker or self._worker,
-                said.text,
-                said.level,
-                said.time,
-                said.deployment or self._deployment,
-                said.epoch,
-                said.seq,
-                said.event,
-                said.worker if ours else "",
-                said.fields,
+                self._release if ours else line.release or self._release,
+                self._worker if ours else line.worker or self._worker,
+                line.text,
+                line.level,
+                line.time,
+                line.deployment or self._deployment,
+                line.epoch,
+                line.seq,
+                line.event,
+                line.worker if ours else "",
+                line.fields,
             )
         self._level = level_of(text, self._level)
         stamp = _STAMP.match(text)

@@ -17,8 +17,9 @@ from ..system.tail import LogTail, last_lines
 from ..terminal.screen import Screen
 from .audit import bound
 from .command import Done, local_command
+from .completion import complete_release
 from .context import CommandContext
-from .errors import BadInput
+from .exit_codes import BadInput
 from .log_merge import (
     LineFilter,
     MergedLine,
@@ -29,7 +30,6 @@ from .log_merge import (
 )
 from .releases import open_history
 from .results import say_json
-from .shell_completion import complete_release
 
 __all__ = ["logs"]
 
@@ -95,18 +95,18 @@ def logs(
     if not context.home.logs.is_dir():
         raise BadInput(f"home {context.home.path}: there are no logs yet: they begin with `neverblink up`")
     wanted = LineFilter(level, deployment or 0, _since(since))
-    book = _Book(context, release, worker, wanted)
-    if worker and not book.files():
+    filters = _Book(context, release, worker, wanted)
+    if worker and not filters.files():
         raise BadInput(
             f"there is no log of {worker!r} in {context.home.logs}: name a worker as `status` does, as w3"
         )
     show = _Show(context.screen)
     tails: dict[Path, LogTail] = {}
     of_each: list[list[Timed]] = []
-    for path in book.files():
+    for path in filters.files():
         texts, place = last_lines(path, lines if wanted.all else _LOOKED_THROUGH)
         tails[path] = LogTail(path, place)
-        of_each.append(list(book.lines(path, texts)))
+        of_each.append(list(filters.lines(path, texts)))
     found = merged(of_each)
     found = found[-lines:] if lines else []
     if not follow:
@@ -119,8 +119,8 @@ def logs(
     try:
         while True:
             of_each = [
-                list(book.lines(path, tails.setdefault(path, LogTail(path)).look()))
-                for path in book.files(patient=True)
+                list(filters.lines(path, tails.setdefault(path, LogTail(path)).look()))
+                for path in filters.files(patient=True)
             ]
             for line in merged(of_each):
                 if not say(line):
@@ -190,7 +190,7 @@ class _Book:
             line = reader.read(text)
             if reader.at is not None:
                 # Lines before the first one with a time count as that one.
-                yield from (Timed(reader.at, one) for one in early)
+                yield from (Timed(reader.at, line) for line in early)
                 early.clear()
             if not self._wanted.has(line, reader.at, written):
                 continue
@@ -198,7 +198,7 @@ class _Book:
                 early.append(line)
             else:
                 yield Timed(reader.at, line)
-        yield from (Timed(written, one) for one in early)
+        yield from (Timed(written, line) for line in early)
 
     def _deployment_of(self, worker: str) -> int:
         """The wanted deployment, if it started this worker: a line in text does not say."""

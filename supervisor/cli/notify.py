@@ -19,8 +19,7 @@ from ..system.format import last
 from ..terminal.screen import columns
 from .command import Done, local_command
 from .context import CommandContext
-from .errors import BadInput
-from .exit_codes import Exit
+from .exit_codes import BadInput, Exit
 
 __all__ = ["notify"]
 
@@ -56,41 +55,41 @@ def notify(context: CommandContext, action: Literal["list", "test"], target: str
         if target:
             raise BadInput(f"to send a message: neverblink notify test {target}")
         return _list(context, settings.targets)
-    chosen = [one for one in settings.targets if target in ("", one.name)]
+    chosen = [known for known in settings.targets if target in ("", known.name)]
     if not chosen:
-        names = ", ".join(one.name for one in settings.targets)
+        names = ", ".join(known.name for known in settings.targets)
         raise BadInput(f"there is no target {target!r} in [notify.targets]: expected one of {names}")
     tried = asyncio.run(_try_all(context, chosen))
     screen = context.screen
     for line in columns(
         [
             (
-                screen.good("✓") if one.arrived else screen.bad("✗"),
-                one.name,
-                one.scheme,
-                f"arrived in {last(one.took)}" if one.arrived else one.reason,
+                screen.good("✓") if attempt.arrived else screen.bad("✗"),
+                attempt.name,
+                attempt.scheme,
+                f"arrived in {last(attempt.took)}" if attempt.arrived else attempt.reason,
             )
-            for one in tried
+            for attempt in tried
         ]
     ):
         screen.line(line)
-    told = {"targets": msgspec.to_builtins(tried)}
-    return Done(told, Exit.DONE if all(one.arrived for one in tried) else Exit.BROKEN)
+    result = {"targets": msgspec.to_builtins(tried)}
+    return Done(result, Exit.DONE if all(attempt.arrived for attempt in tried) else Exit.BROKEN)
 
 
 def _list(context: CommandContext, targets: tuple[NotifyTarget, ...]) -> Done:
     rows: list[tuple[str, str, str]] = []
-    told: list[dict[str, object]] = []
+    result: list[dict[str, object]] = []
     for target in targets:
         try:
             scheme, problem = scheme_of(url_of(target, context.environment)), ""
         except Unresolved as unresolved:
             scheme, problem = "", unresolved.message
         rows.append((target.name, scheme or "?", problem or ", ".join(target.events)))
-        told.append({"name": target.name, "scheme": scheme, "problem": problem, "events": target.events})
+        result.append({"name": target.name, "scheme": scheme, "problem": problem, "events": target.events})
     for line in columns(rows):
         context.screen.line(line)
-    return Done({"targets": told})
+    return Done({"targets": result})
 
 
 async def _try_all(context: CommandContext, targets: list[NotifyTarget]) -> list[_Tried]:

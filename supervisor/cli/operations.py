@@ -31,7 +31,7 @@ from ..store.living_workers import alive_in
 from .command import Done, remote_command
 from .command_values import Schema, read, refuse_equal_keys
 from .context import CommandContext
-from .errors import BadInput
+from .exit_codes import BadInput
 from .releases import open_history
 
 __all__ = [
@@ -154,9 +154,9 @@ def acknowledge(context: CommandContext, outage: int, why: str) -> Done:
     """
     with context.client() as client:
         result = _object(client.ask(Acknowledge(outage=outage, why=why)))
-    ids = [str(one["id"]) for one in cast("list[dict[str, Any]]", result["acknowledged"])]
-    said = f"outage {', '.join(ids)}" if ids else "there was nothing to acknowledge"
-    context.screen.line(f"{context.screen.good('acknowledged')}  {said}")
+    ids = [str(outage["id"]) for outage in cast("list[dict[str, Any]]", result["acknowledged"])]
+    acknowledged = f"outage {', '.join(ids)}" if ids else "there was nothing to acknowledge"
+    context.screen.line(f"{context.screen.good('acknowledged')}  {acknowledged}")
     return Done(result)
 
 
@@ -229,7 +229,7 @@ def _noted_down(context: CommandContext, since: int, *, leave_workers: bool) -> 
         raise CommandFault(Fault(cast("Code", noted.outcome), noted.detail))
     if not leave_workers:
         return {"stopped": True}
-    return {"stopped": False, "left": [one.worker for one in alive_in(context.home)]}
+    return {"stopped": False, "left": [worker.worker for worker in alive_in(context.home)]}
 
 
 def arguments(
@@ -262,7 +262,9 @@ def _declared(client: Client) -> dict[str, Schema]:
     except CommandFault:
         # The command may still arrive: at the next leader, or at a worker that cannot describe its commands.
         return {}
-    return {one.name: one.args for one in convert(answer.get("commands", ()), tuple[Offered, ...])}
+    return {
+        offered.name: offered.args for offered in convert(answer.get("commands", ()), tuple[Offered, ...])
+    }
 
 
 def seconds(text: str) -> float:
@@ -272,8 +274,8 @@ def seconds(text: str) -> float:
 
 def _still(status: dict[str, Any], waited: float) -> str:
     """What a `down` still waits for, by the status of the bot."""
-    decisions = [str(one.get("name")) for one in status.get("decisions", ())]
-    retired = any(one.get("role") == "retired" for one in status.get("workers", ()))
+    decisions = [str(decision.get("name")) for decision in status.get("decisions", ())]
+    retired = any(worker.get("role") == "retired" for worker in status.get("workers", ()))
     if retired:
         what = "the bot's on_stop still runs"
     elif decisions:

@@ -13,7 +13,7 @@ from ..system.format import ago, size
 from ..terminal.screen import columns
 from .command import Done, local_command
 from .context import CommandContext
-from .errors import BadInput
+from .exit_codes import BadInput
 
 __all__ = ["open_history", "releases"]
 
@@ -42,10 +42,10 @@ def releases(context: CommandContext) -> Done:
     ]
     for line in columns(rows) if rows else ["no releases yet"]:
         context.screen.line(line)
-    told = [
+    result = [
         {**msgspec.to_builtins(release, enc_hook=str), "current": release.id == current} for release in found
     ]
-    return Done({"releases": told, "current": current, "previous": previous})
+    return Done({"releases": result, "current": current, "previous": previous})
 
 
 def open_history(home: Home) -> HistoryDb:

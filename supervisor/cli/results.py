@@ -1,7 +1,7 @@
-"""How a run of the command line ends: what the user is told and which code the shell gets.
+"""How a run of the command line ends: the message for the user and the exit code.
 
-An error of ours is one line on stderr, whatever raised it; a bug is one line too, and names the file with the details.
-With `--json` the same is also one object on stdout, so that a program never has to read prose.
+A `NeverblinkError` is one line on stderr; a bug is one line too, with the file that has the details. With `--json` it
+is also one object on stdout, so that programs need not parse text.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["ExitWith", "end", "say_json", "wants_json"]
 
 
 class ExitWith(Exception):
-    """The verb has said all it has to say; end with this code."""
+    """End the run with this code; the command has shown its result."""
 
     def __init__(self, exit: Exit) -> None:
         super().__init__(exit)
@@ -39,7 +39,7 @@ class ExitWith(Exception):
 
 
 def end(ending: BaseException, *, as_json: bool) -> Exit:
-    """Say what is to be said about how the run ended; return the exit code."""
+    """Report how the run ended; return the exit code."""
     match ending:
         case ExitWith():
             return ending.exit
@@ -74,18 +74,18 @@ def end(ending: BaseException, *, as_json: bool) -> Exit:
 
 _CLOSED = (errno.EACCES, errno.EPERM)
 _ORDINARY = (*_CLOSED, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO)
-"""What can happen to any file, and is not a fault of neverblink."""
+"""Errors that any file access can have, and that are not bugs of neverblink."""
 
 
 def wants_json(args: Sequence[str]) -> bool:
-    """Whether `--json` is among the arguments; needed also when they can't be parsed."""
+    """Whether `--json` is among the arguments, also when they cannot be parsed."""
     return "--json" in (args[: args.index("--")] if "--" in args else args)
 
 
 def exit_of_lost_output(exit: Exit, *, only_answers: bool) -> Exit:
-    """Say so when standard output could not be written; return the exit code that the run then has.
+    """Report when standard output could not be written; return the resulting exit code.
 
-    A reader that has left (`| head`) wanted no more, and is not a failure. What a verb did stays done, so only one that
+    A reader that stops early (`| head`) is not a failure. The effects of a command remain, so only a command that
     `only_answers` fails.
     """
     problem = why_lost(sys.stdout)
@@ -96,7 +96,7 @@ def exit_of_lost_output(exit: Exit, *, only_answers: bool) -> Exit:
 
 
 def say_json(value: Any) -> bool:
-    """Print one line of JSON; return whether anybody still reads."""
+    """Print one line of JSON; return whether it was written."""
     try:
         document = msgspec.json.encode(value, enc_hook=str)
     except UnicodeEncodeError:
@@ -113,19 +113,19 @@ def _tell(code: Exit, message: str, facts: dict[str, Any], as_json: bool) -> Exi
 
 
 def _usage(error: click.ClickException) -> str:
-    told = error.format_message()
+    message = error.format_message()
     if isinstance(error, click.NoSuchOption):
-        told = _no_option(error)
+        message = _no_option(error)
     if isinstance(error, click.BadParameter) and error.param is not None:
-        told = f"{told.rstrip('.')}{_meant(error.message, error.param)}"
+        message = f"{message.rstrip('.')}{_meant(error.message, error.param)}"
     if isinstance(error, click.UsageError) and error.ctx is not None and error.ctx.info_name:
         path = error.ctx.command_path
-        return f"{told.rstrip('.')} (see {path} --help)" if "--help" not in told else told
-    return told
+        return f"{message.rstrip('.')} (see {path} --help)" if "--help" not in message else message
+    return message
 
 
 def _no_option(error: click.NoSuchOption) -> str:
-    """One line on an option that there is not, with the one that was probably meant."""
+    """The error for an unknown option, with the one that was probably meant."""
     known = (
         [name for param in error.ctx.command.params for name in param.opts] if error.ctx is not None else []
     )
@@ -135,30 +135,30 @@ def _no_option(error: click.NoSuchOption) -> str:
 
 
 def _meant(message: str, param: click.Parameter) -> str:
-    """A hint for a word that is none of those which are expected."""
+    """A hint for an invalid choice."""
     if not isinstance(param.type, click.Choice):
         return ""
-    known = [str(one) for one in param.type.choices]
-    said = message[1:].partition("'")[0].lower()
-    near = _ELSEWHERE.get(said, said)
+    known = [str(choice) for choice in param.type.choices]
+    given = message[1:].partition("'")[0].lower()
+    near = _ELSEWHERE.get(given, given)
     close = [near] if near in known else difflib.get_close_matches(near, known, 1, _CLOSE)
     return f": did you mean {close[0]}?" if close else ""
 
 
 _CLOSE = 0.7
-"""How much alike a word and the one that was meant have to be, of 1: `bsh` and `bash` are, `ksh` and `zsh` are not."""
+"""The least similarity of a suggestion, of 1: `bsh` and `bash` have it, `ksh` and `zsh` do not."""
 
 _OPTIONS_ELSEWHERE: dict[str, str] = dict.fromkeys(
     ("--reason", "--message", "--msg", "--comment", "--because"), "--why"
 )
-"""What others call the options."""
+"""The names of these options in other programs."""
 
 _ELSEWHERE = {"warn": "warning", "err": "error", "critical": "error", "fatal": "error", "trace": "debug"}
-"""What others call the levels of a log."""
+"""Other names of log levels."""
 
 
 def _facts(error: NeverblinkError) -> dict[str, Any]:
-    """What the error carries besides its message, as far as JSON can say it."""
+    """The error's attributes besides its message, as JSON types."""
     facts = {
         name: value for name, value in vars(error).items() if name != "message" and not name.startswith("_")
     }
@@ -174,7 +174,7 @@ def _debug() -> bool:
 
 
 def _keep(ending: BaseException) -> str:
-    """Write the traceback where it can be found; return the path. In a private file: it may quote a bot's data."""
+    """Write the traceback to a private file, since it may contain a bot's data; return the path."""
     name = time.strftime("neverblink-%Y%m%d-%H%M%S-", time.gmtime())
     try:
         handle, path = tempfile.mkstemp(".log", name)

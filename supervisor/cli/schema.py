@@ -1,4 +1,4 @@
-"""schema: what the two files of a home look like, for those who check them before they write or read."""
+"""schema: the JSON Schemas of status.json and control.json."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["schema"]
 @local_command
 @click.argument("which", type=click.Choice(["status", "control"]))
 def schema(context: CommandContext, which: str) -> Done:
-    """Print the JSON Schema of status.json, which says what is, or of control.json, which says what you want."""
+    """Print the JSON Schema of status.json (the status) or control.json (requests)."""
     found = status_schema() if which == "status" else control_schema()
     context.screen.line(msgspec.json.format(msgspec.json.encode(found)).decode())
     return Done(found)

@@ -48,8 +48,8 @@ def picture(status: BotStatus, screen: Screen) -> list[str]:
         *_settings(status, screen),
         *(("window", line) for line in _windows(status, screen)),
         *(
-            ("decision", f"{one.name} ({one.id}) has been open for {last(one.age)}")
-            for one in status.decisions
+            ("decision", f"{decision.name} ({decision.id}) has been open for {last(decision.age)}")
+            for decision in status.decisions
         ),
         *_under_way(status, screen),
         *_waiting(status),
@@ -57,7 +57,7 @@ def picture(status: BotStatus, screen: Screen) -> list[str]:
         *_standby(status, screen),
         *_outages(status, screen),
         *_lock(status, screen),
-        *(("pushed", text) for one in status.branches if (text := describe_undeployed(one))),
+        *(("pushed", text) for branch in status.branches if (text := describe_undeployed(branch))),
         *_unheard(status, screen),
         *([("home", screen.bad(status.home_problem))] if status.home_problem else []),
         *_history(status, screen),
@@ -94,11 +94,13 @@ def _leader(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
 
 def _descriptors(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
     """Worth a line when the bot has hardly any left."""
-    one = status.descriptors
-    if one is None or not one.short:
+    descriptors = status.descriptors
+    if descriptors is None or not descriptors.short:
         return []
     mend = "the bot opens files or connections and does not close them: deploy a release that does"
-    return [("files", f"{screen.bad(f'{one.left} of {one.limit} file descriptors left')}: {mend}")]
+    return [
+        ("files", f"{screen.bad(f'{descriptors.left} of {descriptors.limit} file descriptors left')}: {mend}")
+    ]
 
 
 def pause_told(pause: PauseNote, now: int) -> str:
@@ -112,33 +114,33 @@ def pause_told(pause: PauseNote, now: int) -> str:
 
 
 def _next_start(status: BotStatus) -> list[tuple[str, str]]:
-    one = status.next_start
-    if one is None:
+    start = status.next_start
+    if start is None:
         return []
     others = (
         ""
         if status.state != "down"
         else "; `neverblink deploy` or `rollback` starts the code that you name now"
     )
-    return [("next start", f"{start_told(one, status.at)}{others}")]
+    return [("next start", f"{start_told(start, status.at)}{others}")]
 
 
 def _paused(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
     if not status.paused:
         return []
     rows = [("paused", f"{screen.warn('it enters nothing new')}, its exits go on, until `neverblink resume`")]
-    return rows + [("", pause_told(one, status.at)) for one in (status.pause,) if one is not None]
+    return rows + [("", pause_told(pause, status.at)) for pause in (status.pause,) if pause is not None]
 
 
 def _settings(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
     now = status.settings
     rows: list[tuple[str, str]] = []
     if now is not None and now.values:
-        told = [
+        parts = [
             f"{name} = {screen.warn(json.dumps(value)) if name in now.chosen else json.dumps(value)}"
             for name, value in now.values.items()
         ]
-        rows.append(("settings", ", ".join(told)))
+        rows.append(("settings", ", ".join(parts)))
     if status.commands:
         rows.append(("commands", f"{', '.join(status.commands)}: see `neverblink commands`"))
     return rows
@@ -146,18 +148,19 @@ def _settings(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
 
 def _journal(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
     """The journal is worth a line when it is not as it should be."""
-    one = status.journal
-    if one is None:
+    journal = status.journal
+    if journal is None:
         return []
-    told: list[str] = []
-    if one.failing:
-        lasts = last(max(0, status.at - one.since))
-        told.append(
-            f"{screen.bad('cannot be written')} for {lasts}, {count(one.unwritten, 'frame')} in no file: {one.failing}"
+    parts: list[str] = []
+    if journal.failing:
+        lasts = last(max(0, status.at - journal.since))
+        parts.append(
+            f"{screen.bad('cannot be written')} for {lasts}, {count(journal.unwritten, 'frame')} in no file: "
+            f"{journal.failing}"
         )
-    if one.recovered:
-        told.append(screen.warn(one.recovered))
-    return [("journal", text) for text in told]
+    if journal.recovered:
+        parts.append(screen.warn(journal.recovered))
+    return [("journal", text) for text in parts]
 
 
 def _windows(status: BotStatus, screen: Screen) -> list[str]:
@@ -175,74 +178,80 @@ def _windows(status: BotStatus, screen: Screen) -> list[str]:
 
 def _under_way(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
-    for one in (status.probation, status.deployment):
-        if one is None:
+    for deployment in (status.probation, status.deployment):
+        if deployment is None:
             continue
-        held = f", held by {one.holding}" if one.holding else ""
-        lasts = last(max(0, status.at - one.since))
-        what = f"deployment {one.deployment} is {screen.warn(one.phase)}{held}, for {lasts}"
-        rows.append(("under way", f"{what}: {'rehearses ' if one.dry_run else ''}{one.release}".rstrip(": ")))
+        held = f", held by {deployment.holding}" if deployment.holding else ""
+        lasts = last(max(0, status.at - deployment.since))
+        what = f"deployment {deployment.deployment} is {screen.warn(deployment.phase)}{held}, for {lasts}"
+        rows.append(
+            (
+                "under way",
+                f"{what}: {'rehearses ' if deployment.dry_run else ''}{deployment.release}".rstrip(": "),
+            )
+        )
     return rows
 
 
 def _waiting(status: BotStatus) -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
-    for one in status.waiting:
-        of = f" of {one.commit[:8]} ({one.ref})" if one.commit else ""
-        lasts = last(max(0, status.at - one.at))
-        mend = f"`neverblink abort {one.deployment}` cancels it"
+    for deployment in status.waiting:
+        of = f" of {deployment.commit[:8]} ({deployment.ref})" if deployment.commit else ""
+        lasts = last(max(0, status.at - deployment.at))
+        mend = f"`neverblink abort {deployment.deployment}` cancels it"
         rows.append(
-            ("waiting", f"deployment {one.deployment}{of}, by {one.who or 'unknown'}, for {lasts}: {mend}")
+            (
+                "waiting",
+                f"deployment {deployment.deployment}{of}, by {deployment.who or 'unknown'}, for {lasts}: {mend}",
+            )
         )
     return rows
 
 
-def _ended(one: DeploymentEnded | None, now: int, screen: Screen) -> list[tuple[str, str]]:
-    if one is None:
+def _ended(deployment: DeploymentEnded | None, now: int, screen: Screen) -> list[tuple[str, str]]:
+    if deployment is None:
         return []
-    well = one.outcome in ("done", "rehearsed")
-    told = (
-        f"deployment {one.deployment} {(screen.good if well else screen.bad)(one.outcome.replace('_', ' '))}"
-    )
-    told += f" {ago(one.at, now)}"
-    if one.seq is not None:
-        told += f", at tick {one.seq}"
-    if one.blackout is not None:
-        told += f", blackout {last(one.blackout)}"
-    if one.reason and not well:
-        told += f": {one.reason}"
-    return [("last", told)]
+    well = deployment.outcome in ("done", "rehearsed")
+    outcome = (screen.good if well else screen.bad)(deployment.outcome.replace("_", " "))
+    text = f"deployment {deployment.deployment} {outcome} {ago(deployment.at, now)}"
+    if deployment.seq is not None:
+        text += f", at tick {deployment.seq}"
+    if deployment.blackout is not None:
+        text += f", blackout {last(deployment.blackout)}"
+    if deployment.reason and not well:
+        text += f": {deployment.reason}"
+    return [("last", text)]
 
 
 def _standby(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
-    one = status.standby
-    if one is None:
+    standby = status.standby
+    if standby is None:
         return []
-    colour = screen.good if one.state == "ready" else screen.warn
-    told = f"{one.worker} is {colour(one.state)}" if one.worker else colour(one.state)
-    lag = f", at most {last(one.lag)} behind" if one.state == "ready" else ""
-    return [("standby", told + lag + (f": {one.reason}" if one.reason else ""))]
+    colour = screen.good if standby.state == "ready" else screen.warn
+    text = f"{standby.worker} is {colour(standby.state)}" if standby.worker else colour(standby.state)
+    lag = f", at most {last(standby.lag)} behind" if standby.state == "ready" else ""
+    return [("standby", text + lag + (f": {standby.reason}" if standby.reason else ""))]
 
 
 def _outages(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
-    rows = [("outage", describe_outage(one, status.at)) for one in status.outages[-_OUTAGES:]]
+    rows = [("outage", describe_outage(outage, status.at)) for outage in status.outages[-_OUTAGES:]]
     if len(status.outages) > len(rows):
         rows.insert(0, ("outages", f"{len(status.outages) - len(rows)} more before these: see `history`"))
-    if any(one.until is not None for one in status.outages):
+    if any(outage.until is not None for outage in status.outages):
         rows.append(("", f"{screen.warn('until you have seen them')}: `neverblink acknowledge [ID]`"))
     return rows
 
 
 def _history(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
     """Worth a line when it can't be written."""
-    one = status.history
-    if one is None:
+    history = status.history
+    if history is None:
         return []
-    lost = f", {one.lost} lost" if one.lost else ""
+    lost = f", {history.lost} lost" if history.lost else ""
     return [
         (
             "history",
-            f"{screen.bad('it cannot be written')}: {one.reason} ({count(one.waiting, 'note')} waiting{lost})",
+            f"{screen.bad('it cannot be written')}: {history.reason} ({count(history.waiting, 'note')} waiting{lost})",
         )
     ]
 
@@ -257,26 +266,36 @@ def _lock(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
 def _unheard(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
     """The notification targets that fail."""
     rows: list[tuple[str, str]] = []
-    for one in status.notify:
-        if one.state == "failing":
-            what = f"{one.name} {screen.bad('has failed')} for {last(max(0, status.at - one.since))}"
-            rows.append(("notify", f"{what}: {one.reason} ({one.waiting} waiting, {one.lost} lost)"))
+    for target in status.notify:
+        if target.state == "failing":
+            what = f"{target.name} {screen.bad('has failed')} for {last(max(0, status.at - target.since))}"
+            rows.append(("notify", f"{what}: {target.reason} ({target.waiting} waiting, {target.lost} lost)"))
     return rows
 
 
 def _failure(status: BotStatus) -> list[tuple[str, str]]:
     """Why it is down is what one wants to know then; at other times the last deployment tells."""
-    one = status.failure
-    if one is None or status.worker:
+    failure = status.failure
+    if failure is None or status.worker:
         return []
-    rows = [("failed", f"{one.worker} {ago(one.at, status.at)}: {one.reason} (log: {one.log})")]
-    return rows + [("", line) for line in one.traceback.splitlines()[-_TRACEBACK:]]
+    rows = [
+        ("failed", f"{failure.worker} {ago(failure.at, status.at)}: {failure.reason} (log: {failure.log})")
+    ]
+    return rows + [("", line) for line in failure.traceback.splitlines()[-_TRACEBACK:]]
 
 
 def _workers(status: BotStatus) -> list[str]:
     return columns(
         [
-            ("", f"{'worker':<10}", one.worker, one.role, f"pid {one.pid}", one.release, one.leaving)
-            for one in status.workers
+            (
+                "",
+                f"{'worker':<10}",
+                worker.worker,
+                worker.role,
+                f"pid {worker.pid}",
+                worker.release,
+                worker.leaving,
+            )
+            for worker in status.workers
         ]
     )

@@ -14,7 +14,7 @@ from ..config.config import load
 from ..release import git
 from ..release.releases import AmbiguousRelease, Release, ReleaseStore
 from .context import CommandContext, NoProject
-from .errors import BadInput
+from .exit_codes import BadInput
 
 __all__ = ["DeployTarget", "find_target"]
 
@@ -45,27 +45,27 @@ class DeployTarget(msgspec.Struct, frozen=True):
         }
 
 
-def find_target(context: CommandContext, said: str) -> DeployTarget:
+def find_target(context: CommandContext, target: str) -> DeployTarget:
     """What `said` means, seen from `here`. Raises `BadInput`, `ConfigError` and `AmbiguousRelease`.
 
     For a server elsewhere it is a directory or a release there, and only the supervisor can look.
     """
     if context.server:
-        if Path(said).is_absolute():
-            return DeployTarget(said, context.cwd, path=Path(said))
-        if "/" in said or said in (".", ".."):
-            raise BadInput(f"{said} is a directory on the server: name it by its full path")
-        return DeployTarget(f"release {said}", context.cwd, release=said)
-    place = context.path(Path(said))
+        if Path(target).is_absolute():
+            return DeployTarget(target, context.cwd, path=Path(target))
+        if "/" in target or target in (".", ".."):
+            raise BadInput(f"{target} is a directory on the server: name it by its full path")
+        return DeployTarget(f"release {target}", context.cwd, release=target)
+    place = context.path(Path(target))
     if place.is_dir():
         # Find out here what a look can find out, so that the mend is said in the caller's words.
         load(place)
-        return DeployTarget(said, place, path=place)
-    release = _release(context, said)
+        return DeployTarget(target, place, path=place)
+    release = _release(context, target)
     if release is not None:
         return DeployTarget(f"release {release.id}", context.cwd, release=release.id)
     stand = _stand(context)
-    found = git.resolve(stand, said)
+    found = git.resolve(stand, target)
     if found is not None:
         called = f" ({found.ref})" if not found.commit.startswith(found.ref) else ""
         return DeployTarget(f"commit {found.commit[:8]}{called}", stand, commit=found)
@@ -75,7 +75,7 @@ def find_target(context: CommandContext, said: str) -> DeployTarget:
             "code, a commit, or a release"
         )
     raise BadInput(
-        f'"{said}" is not a directory, a kept release (see `neverblink releases`) or a git commit in '
+        f'"{target}" is not a directory, a kept release (see `neverblink releases`) or a git commit in '
         f"a git repository around {stand}"
     )
 
@@ -89,15 +89,17 @@ def _stand(context: CommandContext) -> Path:
     return project
 
 
-def _release(context: CommandContext, said: str) -> Release | None:
+def _release(context: CommandContext, target: str) -> Release | None:
     try:
         store = ReleaseStore(context.home.releases)
         known = store.list()
     except (NoProject, OSError):
         return None
-    linked = {"current": store.current, "previous": store.previous}.get(said)
-    id = (linked() if linked else None) or said
-    matches = [one for one in known if one.id == id] or [one for one in known if id and one.id.startswith(id)]
+    linked = {"current": store.current, "previous": store.previous}.get(target)
+    id = (linked() if linked else None) or target
+    matches = [release for release in known if release.id == id] or [
+        release for release in known if id and release.id.startswith(id)
+    ]
     if len(matches) > 1:
-        raise AmbiguousRelease(store.directory, said, [one.id for one in matches])
+        raise AmbiguousRelease(store.directory, target, [release.id for release in matches])
     return matches[0] if matches else None

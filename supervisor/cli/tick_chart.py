@@ -16,22 +16,22 @@ from ..audit.recent_ticks import LeaderChange, Seen
 __all__ = ["Column", "chart", "level", "mark_of"]
 
 _LEAST = 10_000
-"""What is less than this (ns) is drawn as nothing to speak of."""
+"""Times below this (ns) are drawn at the lowest level."""
 _COLUMN = 250_000_000
-"""A column is at least so long."""
+"""The shortest time of a column, ns."""
 _MOST_HOLES = 8
 
 
 class Column(msgspec.Struct, frozen=True):
-    """Ticks of one worker, of which the worst is shown. With no `worker` it is a hole."""
+    """Ticks of one worker, drawn as their worst. Without a `worker` it is a gap."""
 
     worker: str
     late: int = 0
     took: int = 0
     skipped: int = 0
-    """Ticks that the bot left out, by its own overrun."""
+    """Ticks that the bot skipped because it overran."""
     change: LeaderChange | None = None
-    """What happened just before."""
+    """The change of leader just before."""
 
 
 def chart(seen: Sequence[Seen], interval: int, width: int) -> list[Column]:
@@ -40,32 +40,32 @@ def chart(seen: Sequence[Seen], interval: int, width: int) -> list[Column]:
     change: LeaderChange | None = None
     columns: list[Column] = []
     group: tuple[int, int] | None = None
-    # More than that many can't be shown, whatever they are.
-    for one in seen[-(per + 1) * width :]:
-        if isinstance(one, LeaderChange):
-            change, group = one, None
+    # More entries than this never fit.
+    for entry in seen[-(per + 1) * width :]:
+        if isinstance(entry, LeaderChange):
+            change, group = entry, None
             continue
-        if one.missed:
-            columns += [Column("")] * min(one.missed, _MOST_HOLES)
+        if entry.missed:
+            columns += [Column("")] * min(entry.missed, _MOST_HOLES)
             group = None
-        if group == (one.epoch, one.seq // per):
+        if group == (entry.epoch, entry.seq // per):
             last = columns[-1]
             columns[-1] = Column(
                 last.worker,
-                max(last.late, one.late),
-                max(last.took, one.took),
-                last.skipped + one.skipped,
+                max(last.late, entry.late),
+                max(last.took, entry.took),
+                last.skipped + entry.skipped,
                 last.change,
             )
         else:
-            columns.append(Column(one.worker, one.late, one.took, one.skipped, change))
+            columns.append(Column(entry.worker, entry.late, entry.took, entry.skipped, change))
             change = None
-        group = (one.epoch, one.seq // per)
+        group = (entry.epoch, entry.seq // per)
     return columns[-width:]
 
 
 def level(ns: int, interval: int, levels: int) -> int:
-    """How high a stretch of time is drawn, 1 to `levels`; a whole interval is the highest."""
+    """The height of a time, 1 to `levels`; a whole interval is the highest."""
     most = max(interval, 1_000_000)
     if ns <= _LEAST:
         return 1
@@ -75,10 +75,10 @@ def level(ns: int, interval: int, levels: int) -> int:
 
 
 def mark_of(change: LeaderChange) -> str:
-    """How a change of leader is marked: what it was, who leads since, and the deployment's number."""
-    # A leader that recovered from a dead leader's journal is a first one with a predecessor.
+    """The mark of a change of leader: its cause, the new leader, and the deployment's number."""
+    # A leader that recovered from a dead leader's journal has the cause `first` and a predecessor.
     cause = "failover" if change.cause == "first" and change.before else change.cause
     sign = {"handoff": "▲", "takeback": "↩", "failover": "✖", "first": "●"}[cause]
-    # Else the number would be that of the deployment that once brought this worker.
+    # For other causes the number is of the deployment that started this worker earlier.
     number = f" #{change.deployment}" if cause == "handoff" and change.deployment else ""
     return f"{sign}{change.worker}{number}"

@@ -1,4 +1,4 @@
-"""token: who may ask over HTTP."""
+"""token: manage the tokens for HTTP."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..store.state_dir import Home
 from ..web.tokens import ROLES, NoSuchToken, Role, Tokens
 from .command import Done, local_command
 from .context import CommandContext
-from .errors import BadInput
+from .exit_codes import BadInput
 
 __all__ = ["token"]
 
@@ -21,20 +21,20 @@ __all__ = ["token"]
     type=click.Choice(ROLES),
     default="viewer",
     show_default=True,
-    help="add: a viewer sees everything, an operator may do all that you may.",
+    help="add: a viewer sees everything, an operator may also change everything.",
 )
 def token(context: CommandContext, action: str, name: str, role: Role) -> Done:
-    """Show who may ask over HTTP and open the web page, or change who may.
+    """List the tokens for HTTP and the web page, or change them.
 
     \b
     token                            shows names and roles
-    token add NAME                   makes a viewer's token, and shows it this once
-    token add NAME --role operator   makes one that may deploy, pause and stop
+    token add NAME                   makes a viewer's token, shown only once
+    token add NAME --role operator   makes an operator's token: may deploy, pause and stop
     token remove NAME                revokes the token
 
-    Where to listen is [web] in the configuration. All of it takes effect at once, also while the bot runs.
+    The address is in [web] in the configuration. Changes take effect at once, also while the bot runs.
     """
-    # To change something, the home is made and closed, as `up` does it.
+    # A change creates the home and closes it to others, as `up` does.
     home = context.home if action == "list" else Home.open(context.home.path)
     tokens = Tokens(home.tokens)
     if action != "list" and not name:
@@ -49,13 +49,15 @@ def token(context: CommandContext, action: str, name: str, role: Role) -> Done:
     if secret:
         context.screen.line(f"{context.screen.good('made')}  {secret}")
         context.screen.line(
-            f"      the token of {name}, {role}: shown this once, so keep it as you keep a password"
+            f"      the token of {name}, {role}: it is not shown again, so keep it like a password"
         )
         made = {"name": name, "role": role, "token": secret}
     known = tokens.list()
     if action == "list":
-        for one in known:
-            context.screen.line(f"{one.role:<9} {one.name}")
+        for token in known:
+            context.screen.line(f"{token.role:<9} {token.name}")
         if not known:
             context.screen.line("there are no tokens: neverblink token add NAME --role operator")
-    return Done({**made, "tokens": [{"name": one.name, "role": one.role, "made": one.made} for one in known]})
+    return Done(
+        {**made, "tokens": [{"name": token.name, "role": token.role, "made": token.made} for token in known]}
+    )

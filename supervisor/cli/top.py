@@ -143,18 +143,18 @@ def _keys() -> Generator[Any]:
 
 
 def _answer(picture: TopSnapshot) -> Done:
-    told = {
+    result = {
         "status": picture.status,
         "ticks": picture.seen[-_TICKS:],
         "deployment": {
             "number": picture.deployment,
             "phase": picture.phase,
-            "lines": [_line(one) for one in picture.lines],
+            "lines": [_line(line) for line in picture.lines],
         }
         if picture.deployment
         else None,
     }
-    return Done(msgspec.to_builtins(told, enc_hook=str), _exit(picture))
+    return Done(msgspec.to_builtins(result, enc_hook=str), _exit(picture))
 
 
 def _line(line: DeploymentLine) -> dict[str, Any]:

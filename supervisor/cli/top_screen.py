@@ -80,17 +80,25 @@ def _rows(picture: TopSnapshot, status: BotStatus) -> list[Text]:
         rows.append(_row("windows", _windows(status, now)))
     rows += _decisions(status, now)
     if status.paused:
-        told = f"; {pause_told(status.pause, now)}" if status.pause is not None else ""
-        rows.append(_row("paused", Text(f"it enters nothing new; its exits go on{told}", "yellow")))
+        pause = f"; {pause_told(status.pause, now)}" if status.pause is not None else ""
+        rows.append(_row("paused", Text(f"it enters nothing new; its exits go on{pause}", "yellow")))
     rows += _warnings(status, now)
     if status.standby is not None:
-        one = status.standby
-        lag = f", {last(one.lag)} behind" if one.state == "ready" else f": {one.reason}" if one.reason else ""
+        standby = status.standby
+        lag = (
+            f", {last(standby.lag)} behind"
+            if standby.state == "ready"
+            else f": {standby.reason}"
+            if standby.reason
+            else ""
+        )
         rows.append(
             _row(
                 "standby",
                 Text.assemble(
-                    f"{one.worker} ", (one.state, "green" if one.state == "ready" else "yellow"), lag
+                    f"{standby.worker} ",
+                    (standby.state, "green" if standby.state == "ready" else "yellow"),
+                    lag,
                 ),
             )
         )
@@ -99,7 +107,7 @@ def _rows(picture: TopSnapshot, status: BotStatus) -> list[Text]:
 
 
 def _tick(picture: TopSnapshot, status: BotStatus) -> str:
-    newest = next((one for one in reversed(picture.seen) if isinstance(one, RecentTick)), None)
+    newest = next((tick for tick in reversed(picture.seen) if isinstance(tick, RecentTick)), None)
     seq = max(status.seq, newest.seq) if newest is not None else status.seq
     skipped = f", {count(status.skipped, 'tick')} skipped" if status.skipped else ""
     waiting = (
@@ -109,22 +117,22 @@ def _tick(picture: TopSnapshot, status: BotStatus) -> str:
 
 
 def _windows(status: BotStatus, now: int) -> Text:
-    told = Text()
+    text = Text()
     for window in status.windows:
-        if told:
-            told.append("   ")
-        told.append(f"{window.name} ")
+        if text:
+            text.append("   ")
+        text.append(f"{window.name} ")
         if window.opens <= now < window.closes:
-            told.append(f"OPEN, closes in {_whole(window.closes - now)}", "bold yellow")
+            text.append(f"OPEN, closes in {_whole(window.closes - now)}", "bold yellow")
         else:
-            told.append(f"opens in {_whole(max(0, window.opens - now))}")
-    return told
+            text.append(f"opens in {_whole(max(0, window.opens - now))}")
+    return text
 
 
 def _decisions(status: BotStatus, now: int) -> list[Text]:
     rows = [
-        _row("decision", f"{one.name} ({one.id}) is open for {_whole(now - one.at)}")
-        for one in status.decisions[:_MOST_DECISIONS]
+        _row("decision", f"{decision.name} ({decision.id}) is open for {_whole(now - decision.at)}")
+        for decision in status.decisions[:_MOST_DECISIONS]
     ]
     if rows and len(status.decisions) > len(rows):
         rows[-1].append(f", and {len(status.decisions) - len(rows)} more")
@@ -144,28 +152,28 @@ def _warnings(status: BotStatus, now: int) -> list[Text]:
     if status.lock is not None:
         found.append(("locked", f"{status.lock.why}, by {status.lock.who or 'unknown'}"))
     found += [
-        ("notify", f"{one.name} has failed for {_whole(now - one.since)}: {one.reason}")
-        for one in status.notify
-        if one.state == "failing"
+        ("notify", f"{target.name} has failed for {_whole(now - target.since)}: {target.reason}")
+        for target in status.notify
+        if target.state == "failing"
     ]
     return [_row(name, Text(text, "yellow")) for name, text in found[:_MOST_WARNINGS]]
 
 
 def _last(status: BotStatus, now: int) -> Text | str:
-    one = status.last
-    if one is None:
+    ended = status.last
+    if ended is None:
         return "no deployment yet"
-    well = one.outcome in ("done", "rehearsed")
-    told = Text.assemble(
-        f"deployment {one.deployment} ",
-        (one.outcome.replace("_", " "), "green" if well else "red"),
-        f" {ago(one.at, now)}",
+    well = ended.outcome in ("done", "rehearsed")
+    text = Text.assemble(
+        f"deployment {ended.deployment} ",
+        (ended.outcome.replace("_", " "), "green" if well else "red"),
+        f" {ago(ended.at, now)}",
     )
-    if one.blackout:
-        told.append(f", blackout {last(one.blackout)}")
-    if one.reason and not well:
-        told.append(f": {one.reason}")
-    return told
+    if ended.blackout:
+        text.append(f", blackout {last(ended.blackout)}")
+    if ended.reason and not well:
+        text.append(f": {ended.reason}")
+    return text
 
 
 # --- the strip
@@ -176,17 +184,17 @@ def _strip(picture: TopSnapshot, status: BotStatus, width: int, tall: int) -> li
     if not columns:
         return [_heading("ticks: none have been seen yet", width)]
     interval = status.interval
-    late, took = max(one.late for one in columns), max(one.took for one in columns)
-    missed = sum(not one.worker for one in columns)
+    late, took = max(column.late for column in columns), max(column.took for column in columns)
+    missed = sum(not column.worker for column in columns)
     lost = f", {missed} missed" if missed else ""
     if picture.measured:
         head = f"ticks: at worst {last(late)} late, {last(took)} long{lost}"
     else:
         head = f"ticks, as reported now and then: at worst {last(late)} late"
     rows = [_heading(head, width)]
-    rows += _bars("late", columns, [one.late for one in columns], interval, tall)
+    rows += _bars("late", columns, [column.late for column in columns], interval, tall)
     if picture.measured:
-        rows += _bars("took", columns, [one.took for one in columns], interval, 1)
+        rows += _bars("took", columns, [column.took for column in columns], interval, 1)
     rows.append(_marks(columns))
     return rows
 

@@ -71,7 +71,7 @@ class TopView:
             now = time.time_ns() + self._ahead
             progress, ended = self._progress, self._progress.ended
             shown = progress.deployment and (ended is None or now - ended.at < _SHOWN_AFTER)
-            said, until = self._said
+            message, until = self._said
             return TopSnapshot(
                 now,
                 self._status,
@@ -83,7 +83,7 @@ class TopView:
                 "" if ended is not None or not progress.deployment else progress.phase,
                 progress.since,
                 list(self._lines),
-                said if time.monotonic() < until else "",
+                message if time.monotonic() < until else "",
             )
 
     # filling it

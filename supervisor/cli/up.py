@@ -18,10 +18,9 @@ from ..deploy.first_release import Chosen
 from ..release.releases import ReleaseStore
 from ..store.state_dir import Home
 from .command import Done, local_command
+from .completion import complete_release
 from .context import CommandContext
-from .errors import BadInput
-from .exit_codes import Exit
-from .shell_completion import complete_release
+from .exit_codes import BadInput, Exit
 
 __all__ = ["up"]
 

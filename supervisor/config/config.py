@@ -23,10 +23,9 @@ from ...protocol.text import NotText, decode_file
 from ..system.account import expanded
 from ..system.build_environment import is_name
 from ..system.crash_backoff import AT_MOST
-from ..system.names import NAME_RULE, is_valid_name
+from ..system.text import NAME_RULE, is_valid_name
 from . import notify_settings as telling
-from . import web_settings as web
-from .addresses import ListenAddress
+from .addresses import ListenAddress, WebSettings, trouble
 from .hang_limits import HangLimits
 from .toml_table import ConfigError, TomlTable, shown
 
@@ -61,7 +60,7 @@ _DURABILITIES: tuple[Durability, ...] = ("process", "interval", "always")
 _BOT = re.compile(r"(?:[^\W\d]\w*\.)*[^\W\d]\w*:[^\W\d]\w*")
 _MOST_RELEASES = 10_000
 _FASTEST = 20_000_000
-"""No file is written, or looked at, more often than so."""
+"""The shortest pace of writing and polling files."""
 _LARGEST = 64 * 1024 * 1024
 _DEEPEST_KEY = 100
 _LEAST_SEGMENT = 64 * 1024
@@ -87,29 +86,29 @@ class HandoffSettings(msgspec.Struct, frozen=True):
     """The bounds of a deployment, ns."""
 
     start_within: int = 60_000_000_000
-    """From spawning the new worker to its being ready."""
+    """From starting the new worker until it is ready."""
     rehearse_within: int = 60_000_000_000
-    """For copying, migrating and loading the real state."""
+    """For copying, migrating and loading the live state."""
     boundary_within: int = 60_000_000_000
-    """For the old worker to come to a boundary outside every protected window."""
+    """For the old worker to reach a boundary outside every protected window."""
     lease_within: int = 250_000_000
-    """From the old worker's yielding to the new one's leading, else the old one takes the lease back."""
+    """From the old worker's last frame until the new one leads; after that the old one takes the lease back."""
     probation: int = 20_000_000_000
-    """How long the old worker follows along after the cutover."""
+    """How long the old worker follows after the handoff."""
     hang_after: int = 2_000_000_000
     """A leader in probation that is silent this long past a due tick is rolled back."""
 
 
 class DeploySettings(msgspec.Struct, frozen=True):
-    """What is done with a release before a worker is started on it; ns."""
+    """The preparation of a release before a worker is started on it; ns."""
 
     check: str = ""
-    """A command that has to succeed in the release, with its environment."""
+    """A command that must succeed in the release, with its environment."""
     check_within: int = 120_000_000_000
     build_within: int = 600_000_000_000
-    """For making the environment."""
+    """For building the environment."""
     build_env: tuple[str, ...] = ()
-    """Names of variables that a build sees beside the usual ones; `NAME_*` stands for all that begin so."""
+    """Further variables that a build sees; `NAME_*` means all with that prefix."""
 
 
 class KeepSettings(msgspec.Struct, frozen=True):
@@ -119,21 +118,21 @@ class KeepSettings(msgspec.Struct, frozen=True):
 
 
 class JournalSettings(msgspec.Struct, frozen=True):
-    """How the journal is kept within bounds. Sizes in bytes, times in ns."""
+    """The limits of the journal. Sizes in bytes, times in ns."""
 
     segment: int = 16 * 1024 * 1024
-    """With so many bytes after its snapshot a segment is followed by a new one."""
+    """A new segment begins after so many bytes."""
     keep: int = 1024 * 1024 * 1024
-    """What all segments together may have. The newest two stay, however large they are."""
+    """The limit of all segments together. The newest two always stay."""
     keep_for: int = 30 * 86_400_000_000_000
     """How long a segment is kept after its last record."""
 
 
 class RestartSettings(msgspec.Struct, frozen=True):
-    """How a bot is started again that does not stay up; ns."""
+    """How a crashing bot is restarted; ns."""
 
     pause_at_most: int = AT_MOST
-    """The longest pause between two starts."""
+    """The longest pause between restarts."""
 
 
 class FileLayer(msgspec.Struct, frozen=True):
@@ -142,20 +141,20 @@ class FileLayer(msgspec.Struct, frozen=True):
     status: bool = True
     """Whether status.json is written."""
     control: bool = True
-    """Whether control.json is obeyed."""
+    """Whether control.json is read."""
     pace: int = 1_000_000_000
-    """How old status.json gets at most."""
+    """The greatest age of status.json."""
     poll: int = 1_000_000_000
-    """How often control.json is looked at, should the kernel not tell."""
+    """How often control.json is polled where inotify does not report changes."""
 
 
 class LogSettings(msgspec.Struct, frozen=True):
-    """How logs are written and kept within bounds. Sizes in bytes."""
+    """How logs are written, and their limits. Sizes in bytes."""
 
     format: Format = "text"
-    """A line of text, or a JSON object a line."""
+    """Lines of text, or one JSON object per line."""
     size: int = 16 * 1024 * 1024
-    """At so many bytes a log file is rotated."""
+    """The size at which a log file is rotated."""
     keep: int = 4
     """How many rotated files of each log are kept."""
 
@@ -175,7 +174,7 @@ class Config(msgspec.Struct, frozen=True):
     env_file: Path | None = None
     """A file with more of the bot's environment: see `workers.env_file`."""
     data: Path | None = None
-    """Where the bot keeps files of its own; None: in the home."""
+    """The directory of the bot's own files; None for the one in the home."""
     durability: Durability = "process"
     standby: int = 0
     """How many spare workers follow the leader and take over when it dies: 0 or 1."""
@@ -187,9 +186,9 @@ class Config(msgspec.Struct, frozen=True):
     restart: RestartSettings = RestartSettings()
     files: FileLayer = FileLayer()
     listen: ListenAddress | None = None
-    """Where operators may ask from elsewhere."""
-    web: web.WebSettings | None = None
-    """Where the web page is, if there is to be one."""
+    """The address for operators on other machines."""
+    web: WebSettings | None = None
+    """Where the web page listens, None when it is off."""
     log: LogSettings = LogSettings()
     notify: telling.NotifySettings = telling.NotifySettings()
     """The targets of notifications."""
@@ -209,8 +208,8 @@ def load(directory: Path, project: Path | None = None) -> Config:
     directory = directory.absolute()
     project = (project or directory).absolute()
     path, table = _read(directory)
-    said = TomlTable(path, "", table)
-    said.allow(
+    root = TomlTable(path, "", table)
+    root.allow(
         "name",
         "bot",
         "python",
@@ -231,89 +230,92 @@ def load(directory: Path, project: Path | None = None) -> Config:
         "files",
         "web",
     )
-    handoff = _handoff(said.table("handoff"))
-    keep = said.table("keep")
+    handoff = _handoff(root.table("handoff"))
+    keep = root.table("keep")
     keep.allow("releases")
     return Config(
         path=path,
-        name=_name(said, project),
-        bot=_bot(said),
-        python=_python(said, project),
-        # Who names an interpreter means that one, with what is installed in it.
-        environment=said.text("environment") or (NO_ENVIRONMENT if said.text("python") else AUTO),
-        env_file=_path(said, "env_file", project),
-        data=_path(said, "data", project),
-        durability=_durability(said),
-        standby=said.integer("standby", 0, 0, 1),
+        name=_name(root, project),
+        bot=_bot(root),
+        python=_python(root, project),
+        # A named interpreter is used as it is, with what is installed in it.
+        environment=root.text("environment") or (NO_ENVIRONMENT if root.text("python") else AUTO),
+        env_file=_path(root, "env_file", project),
+        data=_path(root, "data", project),
+        durability=_durability(root),
+        standby=root.integer("standby", 0, 0, 1),
         handoff=handoff,
-        deploy=_deploying(said.table("deploy")),
+        deploy=_deploying(root.table("deploy")),
         keep=KeepSettings(keep.integer("releases", KeepSettings().releases, 1, _MOST_RELEASES)),
-        journal=_journal(said.table("journal")),
-        watchdog=_watchdog(said.table("watchdog")),
-        restart=_restart(said.table("restart")),
-        files=_files(said.table("files")),
-        listen=_listen(said.table("listen")),
-        web=_web(said.table("web"), project),
-        log=_logging(said.table("log")),
-        notify=telling.read(said.table("notify"), project),
+        journal=_journal(root.table("journal")),
+        watchdog=_watchdog(root.table("watchdog")),
+        restart=_restart(root.table("restart")),
+        files=_files(root.table("files")),
+        listen=_listen(root.table("listen")),
+        web=_web(root.table("web"), project),
+        log=_logging(root.table("log")),
+        notify=telling.read(root.table("notify"), project),
     )
 
 
 def secret_files(config: Config) -> list[Path]:
-    """The files with secrets that the configuration names: the bot's keys, the web page's key, where messages go."""
+    """The files with secrets that the configuration names: env_file, the web page's key, the targets' URLs."""
     named = [target.url_file for target in config.notify.targets]
     if config.web is not None:
         named.append(config.web.key)
-    return [*([config.env_file] if config.env_file is not None else []), *(Path(one) for one in named if one)]
+    return [
+        *([config.env_file] if config.env_file is not None else []),
+        *(Path(name) for name in named if name),
+    ]
 
 
-def _files(said: TomlTable) -> FileLayer:
-    said.allow(*FileLayer.__struct_fields__)
+def _files(table: TomlTable) -> FileLayer:
+    table.allow(*FileLayer.__struct_fields__)
     usual = FileLayer()
     return FileLayer(
-        status=said.flag("status", usual.status),
-        control=said.flag("control", usual.control),
-        pace=max(said.span("pace", usual.pace), _FASTEST),
-        poll=max(said.span("poll", usual.poll), _FASTEST),
+        status=table.flag("status", usual.status),
+        control=table.flag("control", usual.control),
+        pace=max(table.span("pace", usual.pace), _FASTEST),
+        poll=max(table.span("poll", usual.poll), _FASTEST),
     )
 
 
-def _listen(said: TomlTable) -> ListenAddress | None:
-    said.allow("tcp")
-    value = said.text("tcp")
+def _listen(table: TomlTable) -> ListenAddress | None:
+    table.allow("tcp")
+    value = table.text("tcp")
     if value is None:
         return None
     listen = ListenAddress.parse(value)
     if listen is None:
-        raise said.error("tcp", f'is {shown(value)}: expected ADDRESS:PORT, as in "127.0.0.1:7777"')
+        raise table.error("tcp", f'is {shown(value)}: expected ADDRESS:PORT, as in "127.0.0.1:7777"')
     return listen
 
 
-def _web(said: TomlTable, project: Path) -> web.WebSettings | None:
-    said.allow("listen", "cert", "key", "plain", "names")
-    value = said.text("listen")
+def _web(table: TomlTable, project: Path) -> WebSettings | None:
+    table.allow("listen", "cert", "key", "plain", "names")
+    value = table.text("listen")
     if value is None:
         return None
-    listen = web.WebSettings.parse(value)
+    listen = WebSettings.parse(value)
     if listen is None:
-        raise said.error("listen", f'is {shown(value)}: expected ADDRESS:PORT, as in "127.0.0.1:8780"')
-    files = [said.text(key) for key in ("cert", "key")]
+        raise table.error("listen", f'is {shown(value)}: expected ADDRESS:PORT, as in "127.0.0.1:8780"')
+    files = [table.text(key) for key in ("cert", "key")]
     cert, key = (os.path.normpath(project / expanded(Path(file))) if file else "" for file in files)
     settings = msgspec.structs.replace(
-        listen, cert=cert, key=key, plain=said.flag("plain", False), names=said.texts("names")
+        listen, cert=cert, key=key, plain=table.flag("plain", False), names=table.texts("names")
     )
-    problem = web.trouble(settings)
+    problem = trouble(settings)
     if problem is not None:
-        raise said.error(*problem)
+        raise table.error(*problem)
     return settings
 
 
-def _journal(said: TomlTable) -> JournalSettings:
-    said.allow(*JournalSettings.__struct_fields__)
+def _journal(table: TomlTable) -> JournalSettings:
+    table.allow(*JournalSettings.__struct_fields__)
     usual = JournalSettings()
-    segment = said.amount("segment", usual.segment, _LEAST_SEGMENT, _MOST_SEGMENT)
-    keep = said.amount("keep", max(usual.keep, 2 * segment), 2 * segment, _MOST_KEPT)
-    return JournalSettings(segment, keep, said.span("keep_for", usual.keep_for))
+    segment = table.amount("segment", usual.segment, _LEAST_SEGMENT, _MOST_SEGMENT)
+    keep = table.amount("keep", max(usual.keep, 2 * segment), 2 * segment, _MOST_KEPT)
+    return JournalSettings(segment, keep, table.span("keep_for", usual.keep_for))
 
 
 def _read(directory: Path) -> tuple[Path, dict[str, Any]]:
@@ -345,7 +347,7 @@ def read_toml(path: Path) -> dict[str, Any] | None:
         if large:
             raise ConfigError(path, "", f"is larger than {size.show(_LARGEST)}: is it the right file?")
         if any(_depth(line) > _DEEPEST_KEY for line in text.splitlines()):
-            # A key of thousands of parts takes more memory than a machine has.
+            # A key with thousands of parts takes more memory than the machine has.
             raise RecursionError
         return tomllib.loads(text)
     except FileNotFoundError:
@@ -355,43 +357,45 @@ def read_toml(path: Path) -> dict[str, Any] | None:
     except NotText as problem:
         raise ConfigError(path, "", str(problem)) from None
     except ValueError as problem:
-        # tomllib's own error is one; another is a number with more digits than Python takes.
+        # tomllib's own errors, and numbers with more digits than Python converts.
         raise ConfigError(path, "", f"is not valid TOML: {problem}") from None
     except OSError as problem:
         raise ConfigError(path, "", f"can't be read: {problem.strerror}") from None
 
 
 def _depth(line: str) -> int:
-    """Of how many parts the key is that a line begins with, if it begins with one."""
+    """The number of parts of the key at the start of a line, if there is one."""
     return re.split("[\"'=#,{]", line, maxsplit=1)[0].count(".")
 
 
-def _name(said: TomlTable, project: Path) -> str:
-    name = said.text("name")
+def _name(table: TomlTable, project: Path) -> str:
+    name = table.text("name")
     if name is None:
         name = project.name
         if not is_valid_name(name):
             mend = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-") or "bot"
-            raise said.error(
+            raise table.error(
                 "name",
                 f'the directory\'s name "{name}" is not a valid name for a bot: write name = "{mend[:64]}"',
             )
     elif not is_valid_name(name):
-        raise said.error("name", f"is {shown(name)}: expected {NAME_RULE}")
+        raise table.error("name", f"is {shown(name)}: expected {NAME_RULE}")
     return name
 
 
-def _bot(said: TomlTable) -> str:
-    bot = said.text("bot")
+def _bot(table: TomlTable) -> str:
+    bot = table.text("bot")
     if bot is None:
-        raise said.error("bot", 'is missing: say where the bot is, as in bot = "bot:Foresight" (MODULE:NAME)')
+        raise table.error(
+            "bot", 'is missing: say where the bot is, as in bot = "bot:Foresight" (MODULE:NAME)'
+        )
     if not _BOT.fullmatch(bot):
-        raise said.error("bot", f'is {shown(bot)}: expected MODULE:NAME, as in "bot:Foresight"')
+        raise table.error("bot", f'is {shown(bot)}: expected MODULE:NAME, as in "bot:Foresight"')
     return bot
 
 
-def _python(said: TomlTable, project: Path) -> str:
-    python = said.text("python")
+def _python(table: TomlTable, project: Path) -> str:
+    python = table.text("python")
     if python is None:
         return sys.executable
     if "/" not in python:
@@ -400,70 +404,70 @@ def _python(said: TomlTable, project: Path) -> str:
     return os.path.normpath(project / expanded(Path(python)))
 
 
-def _path(said: TomlTable, key: str, project: Path) -> Path | None:
-    value = said.text(key)
+def _path(table: TomlTable, key: str, project: Path) -> Path | None:
+    value = table.text(key)
     return Path(os.path.normpath(project / Path(value).expanduser())) if value else None
 
 
-def _durability(said: TomlTable) -> Durability:
-    value = said.text("durability") or "process"
+def _durability(table: TomlTable) -> Durability:
+    value = table.text("durability") or "process"
     for known in _DURABILITIES:
         if value == known:
             return known
-    raise said.error("durability", f"is {shown(value)}: expected one of {', '.join(_DURABILITIES)}")
+    raise table.error("durability", f"is {shown(value)}: expected one of {', '.join(_DURABILITIES)}")
 
 
-def _logging(said: TomlTable) -> LogSettings:
-    said.allow(*LogSettings.__struct_fields__)
+def _logging(table: TomlTable) -> LogSettings:
+    table.allow(*LogSettings.__struct_fields__)
     usual = LogSettings()
-    value = said.text("format") or usual.format
+    value = table.text("format") or usual.format
     formats = get_args(Format)
     if value not in formats:
-        raise said.error("format", f"is {shown(value)}: expected one of {', '.join(formats)}")
+        raise table.error("format", f"is {shown(value)}: expected one of {', '.join(formats)}")
     return LogSettings(
         format=formats[formats.index(value)],
-        size=said.amount("size", usual.size, _LEAST_LOG, _MOST_LOG),
-        keep=said.integer("keep", usual.keep, 1, _MOST_LOGS),
+        size=table.amount("size", usual.size, _LEAST_LOG, _MOST_LOG),
+        keep=table.integer("keep", usual.keep, 1, _MOST_LOGS),
     )
 
 
-def _handoff(said: TomlTable) -> HandoffSettings:
-    said.allow(*HandoffSettings.__struct_fields__)
+def _handoff(table: TomlTable) -> HandoffSettings:
+    table.allow(*HandoffSettings.__struct_fields__)
     usual = HandoffSettings()
     return HandoffSettings(
-        **{key: said.span(key, getattr(usual, key)) for key in HandoffSettings.__struct_fields__}
+        **{key: table.span(key, getattr(usual, key)) for key in HandoffSettings.__struct_fields__}
     )
 
 
-def _deploying(said: TomlTable) -> DeploySettings:
-    said.allow(*DeploySettings.__struct_fields__)
+def _deploying(table: TomlTable) -> DeploySettings:
+    table.allow(*DeploySettings.__struct_fields__)
     usual = DeploySettings()
-    check = said.text("check") or ""
+    check = table.text("check") or ""
     try:
         shlex.split(check)
     except ValueError as problem:
-        raise said.error("check", f"is {shown(check)}: {problem}") from None
-    build_env = said.texts("build_env")
+        raise table.error("check", f"is {shown(check)}: {problem}") from None
+    build_env = table.texts("build_env")
     for name in build_env:
         if not is_name(name):
-            raise said.error(
+            raise table.error(
                 "build_env",
                 f'has {shown(name)}: expected names of variables, as in ["PIP_INDEX_URL", "NPM_*"]',
             )
     return DeploySettings(
         check=check,
         build_env=build_env,
-        check_within=said.span("check_within", usual.check_within),
-        build_within=said.span("build_within", usual.build_within),
+        check_within=table.span("check_within", usual.check_within),
+        build_within=table.span("build_within", usual.build_within),
     )
 
 
-def _restart(said: TomlTable) -> RestartSettings:
-    said.allow(*RestartSettings.__struct_fields__)
-    return RestartSettings(said.span("pause_at_most", RestartSettings().pause_at_most))
+def _restart(table: TomlTable) -> RestartSettings:
+    table.allow(*RestartSettings.__struct_fields__)
+    return RestartSettings(table.span("pause_at_most", RestartSettings().pause_at_most))
 
 
-def _watchdog(said: TomlTable) -> HangLimits:
-    said.allow(*HangLimits.__struct_fields__)
+def _watchdog(table: TomlTable) -> HangLimits:
+    table.allow(*HangLimits.__struct_fields__)
     usual = HangLimits()
-    return HangLimits(**{key: said.span(key, getattr(usual, key)) for key in HangLimits.__struct_fields__})
+    return HangLimits(**{key: table.span(key, getattr(usual, key)) for key in HangLimits.__struct_fields__})

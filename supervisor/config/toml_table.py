@@ -1,4 +1,4 @@
-"""One table of a TOML file: values taken out of it by key and type, with errors that name the key and the mend."""
+"""A table of a TOML file: typed access to its values, with errors that name the key and the fix."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["ConfigError", "TomlTable", "shown"]
 
 
 class ConfigError(NeverblinkError):
-    """The configuration can't be used. `path` is its file, `key` the dotted key ("" when it isn't about one)."""
+    """The configuration is invalid. `path` is its file, `key` the dotted key, "" when it is not about one."""
 
     def __init__(self, path: Path, key: str, problem: str) -> None:
         super().__init__(f"{path}: {key}: {problem}" if key else f"{path}: {problem}")
@@ -22,7 +22,7 @@ class ConfigError(NeverblinkError):
 
 
 class TomlTable:
-    """The table that the dotted `prefix` names in the file at `path`. Whatever does not fit is a `ConfigError`."""
+    """The table with the dotted `prefix` in the file at `path`. Invalid values raise `ConfigError`."""
 
     def __init__(self, path: Path, prefix: str, values: dict[str, Any]) -> None:
         self.path = path
@@ -44,7 +44,7 @@ class TomlTable:
         return ConfigError(self.path, self._prefix + key, problem)
 
     def table(self, key: str, *, secret: bool = False) -> TomlTable:
-        """The table `key`, an empty one when there is none. What is `secret` is not shown."""
+        """The table `key`, empty when missing. Errors do not show a `secret` value."""
         value = self._values.get(key, {})
         if not isinstance(value, dict):
             what = "not a table" if secret else shown(value)
@@ -82,7 +82,7 @@ class TomlTable:
         return found
 
     def span(self, key: str, default: int) -> int:
-        """A duration of more than nothing, ns."""
+        """A positive duration, ns."""
         value = self._values.get(key)
         if value is None:
             return default
@@ -119,7 +119,7 @@ class TomlTable:
 
 
 def shown(value: object) -> str:
-    """A value of the file as a message may show it."""
+    """A value of the file, short enough for a message."""
     if isinstance(value, dict):
         return "a table"
     if isinstance(value, list):

@@ -1,7 +1,7 @@
-"""The two files of a home: `status.json` says what is, `control.json` holds requests.
+"""The two files of a home: `status.json` holds the status, `control.json` holds requests.
 
-For what cannot ask over a socket: a script, a cron job, a tool that knows files. What is asked for here becomes the
-same command that every other surface builds, and goes to the same place.
+For clients that cannot use a socket: a script, a cron job, a tool that works with files. A request becomes the same
+command that every other client sends, and goes to the same dispatcher.
 """
 
 from __future__ import annotations

@@ -1,96 +1,66 @@
-"""The bell: rings when something in a directory has changed.
+"""Watches one file in a directory with inotify, where the kernel offers it.
 
-The kernel tells (inotify), where there is such a thing. It is only a signal to look at the file, and the caller
-looks now and then without having heard anything, since a network file system sends no signal, and the queue of what
-has happened can overflow. So a ring that is lost costs a moment and nothing else.
+The watch is only a hint to look at the file. The caller polls as well, because a network file system sends no events
+and the kernel's queue can overflow: a lost event costs a delay and nothing else.
 """
 
 from __future__ import annotations
 
 import asyncio
-import importlib
-import os
-import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from asyncinotify import Inotify
 
 __all__ = ["FileWatch"]
 
-_HEAD = struct.Struct("iIII")
-"""Of each event: which watch, what happened, a cookie, and the length of the name after it."""
-_MOST = 65536
-"""Bytes read at once; what is left rings again."""
-
 
 class FileWatch:
-    """Calls `ring` when the file `name` in `directory` was written or replaced; `say` is told when it can't.
-
-    To be closed. `heard` tells whether the kernel rings it.
-    """
+    """Calls `changed` when the file `name` in `directory` was written or replaced. `say` logs why, when it cannot. To
+    be closed."""
 
     def __init__(
-        self, directory: Path, name: str, ring: Callable[[], None], say: Callable[[str], None]
+        self, directory: Path, name: str, changed: Callable[[], None], say: Callable[[str], None]
     ) -> None:
-        self.heard = False
-        self._inotify: _Inotify | None = None
         self._name = name
-        self._file = os.fsencode(name)
-        self._ring = ring
+        self._changed = changed
         self._say = say
+        self._inotify: Inotify | None = None
         try:
-            library: Any = importlib.import_module("asyncinotify")
-            inotify = cast("_Inotify", library.Inotify())
+            from asyncinotify import Inotify, Mask
+
+            # Without a timeout, iteration would wait for the next event.
+            inotify = Inotify(sync_timeout=0)
         except (ImportError, OSError) as problem:
-            say(f"{name} is looked at now and then, since the kernel can't tell when it changes: {problem}")
+            say(f"{name} is polled, since inotify is not available: {problem}")
             return
-        mask = library.Mask.CLOSE_WRITE | library.Mask.MOVED_TO | library.Mask.CREATE
         try:
-            inotify.add_watch(directory, mask)
+            mask = Mask.CLOSE_WRITE | Mask.MOVED_TO | Mask.CREATE
+            # Its `os.PathLike` lacks the type of the path.
+            inotify.add_watch(directory, mask)  # pyright: ignore[reportUnknownMemberType]
         except OSError as problem:
             inotify.close()
-            say(f"{name} is looked at now and then, since its directory can't be watched: {problem.strerror}")
+            say(f"{name} is polled, since its directory cannot be watched: {problem.strerror}")
             return
-        self.heard = True
         self._inotify = inotify
-        asyncio.get_running_loop().add_reader(inotify.fd, self._listen, inotify)
+        asyncio.get_running_loop().add_reader(inotify.fd, self._read, inotify)
 
-    async def close(self) -> None:
+    def close(self) -> None:
         inotify, self._inotify = self._inotify, None
         if inotify is not None:
             asyncio.get_running_loop().remove_reader(inotify.fd)
             inotify.close()
 
-    def _listen(self, inotify: _Inotify) -> None:
-        """Read what has happened: each time that our own status is written something has, in the same directory."""
+    def _read(self, inotify: Inotify) -> None:
+        """Read the waiting events. Each write of `status.json`, in the same directory, causes some too."""
         try:
-            data = os.read(inotify.fd, _MOST)
-        except BlockingIOError:
-            return
+            names = [event.name for event in inotify]
         except OSError as problem:
-            self.heard = False
-            asyncio.get_running_loop().remove_reader(inotify.fd)
-            self._say(f"{self._name} is looked at now and then from here on: {problem.strerror}")
+            self.close()
+            self._say(f"{self._name} is polled from here on: {problem.strerror}")
             return
-        # Without a name: the queue has overflowed, or the directory is gone.
-        if any(not name or name == self._file for name in _names(data)):
-            self._ring()
-
-
-def _names(data: bytes) -> Iterator[bytes]:
-    """The names in what the kernel tells, see inotify(7)."""
-    at = 0
-    while at < len(data):
-        *_, length = _HEAD.unpack_from(data, at)
-        at += _HEAD.size
-        yield data[at : at + length].rstrip(b"\0")
-        at += length
-
-
-class _Inotify(Protocol):
-    """As much as we need of `asyncinotify.Inotify`."""
-
-    @property
-    def fd(self) -> int: ...
-    def add_watch(self, path: Path, mask: Any) -> Any: ...
-    def close(self) -> None: ...
+        # An event without a name: the queue overflowed, or the directory was removed.
+        if any(name is None or name.name == self._name for name in names):
+            self._changed()

@@ -1,4 +1,4 @@
-"""What stands in `status.json`, and what may stand in `control.json`, as types and as JSON Schemas."""
+"""The contents of `status.json` and `control.json`, as types and as JSON Schemas."""
 
 from __future__ import annotations
 
@@ -23,38 +23,38 @@ class AnswerSeen(msgspec.Struct, frozen=True):
     at: int
     status: Literal["ok", "error"]
     seq: int | None = None
-    """The tick after which it took effect; None for what changed nothing, or was refused."""
+    """The tick after which it took effect; None when it changed nothing or was refused."""
     result: Any = None
     error: Fault | None = None
     left_out: int = 0
-    """The bytes of a result that is too large to stand here, 0 when it does."""
+    """The size of a result that was left out because it is too large, in bytes; else 0."""
 
 
 class ProblemSeen(msgspec.Struct, frozen=True):
-    """What is wrong with `control.json` as it is. `at` is when it was found."""
+    """A problem in the current `control.json`. `at` is when it was found."""
 
     at: int
     text: str
 
 
 class ControlSeen(msgspec.Struct, frozen=True):
-    """What has become of `control.json`. `running` are the ids whose answers are still to come."""
+    """The state of the requests in `control.json`. `running` are the ids without an answer yet."""
 
     problems: tuple[ProblemSeen, ...] = ()
     running: tuple[str, ...] = ()
     answers: tuple[AnswerSeen, ...] = ()
-    """The last ones, the oldest first."""
+    """The most recent ones, oldest first."""
 
 
 class StatusFile(msgspec.Struct, frozen=True):
-    """`status.json`. `at` is when it was written; it is at least every `pace` (ns) while `alive`."""
+    """`status.json`. `at` is when it was written, at least every `pace` (ns) while `alive`."""
 
     version: int
     at: int
     pace: int
     alive: bool
-    """Whether a supervisor writes it: False in the last one that an orderly end leaves. After any other end it stays,
-    and grows older than its pace."""
+    """Whether a supervisor is running: False in the last write of an orderly end. After any other end the file stays as
+    it was and becomes older than its pace."""
     status: BotStatus
     control: ControlSeen = ControlSeen()
 
@@ -63,7 +63,7 @@ _MOST_RESULT = 64 * 1024
 
 
 def answer_seen(op: str, at: int, answer: Answer) -> AnswerSeen:
-    """An answer as it stands in the file."""
+    """An answer in the form that the file has."""
     try:
         size = len(msgspec.json.encode(answer.result))
     except (TypeError, ValueError, OverflowError, RecursionError):
@@ -82,7 +82,7 @@ def answer_seen(op: str, at: int, answer: Answer) -> AnswerSeen:
 
 
 def refused_seen(id: str, op: str, at: int, code: Code, message: str) -> AnswerSeen:
-    """What is answered to a command that is not carried out."""
+    """The answer to a command that is not carried out."""
     return AnswerSeen(id, op, at, "error", error=Fault(code, message))
 
 
@@ -93,13 +93,13 @@ def status_schema() -> dict[str, Any]:
 
 def control_schema() -> dict[str, Any]:
     """The JSON Schema of `control.json`: a command, or a list of them, each with an id."""
-    one = msgspec.json.schema(Command)
-    kinds = cast("dict[str, dict[str, Any]]", one.pop("$defs"))
+    schema = msgspec.json.schema(Command)
+    kinds = cast("dict[str, dict[str, Any]]", schema.pop("$defs"))
     for kind in kinds.values():
         properties = cast("dict[str, Any]", kind["properties"])
         properties["id"] = {"type": "string", "minLength": 1, "maxLength": LONGEST_ID}
         kind["required"] = sorted({*kind.get("required", []), "id"})
-    kinds["Command"] = one
+    kinds["Command"] = schema
     named = {"$ref": "#/$defs/Command"}
     many = {"type": "array", "items": named, "maxItems": MOST_COMMANDS}
     return _titled("control.json of neverblink", {"anyOf": [named, many], "$defs": kinds})

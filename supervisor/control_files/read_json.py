@@ -1,8 +1,8 @@
-"""Reading `control.json`: the only file with which others control the supervisor.
+"""Reads `control.json`, the only file with which other programs control the supervisor.
 
-What is there may be anything: a link to another file, a pipe that never ends, a directory, a file that another user has
-put there, or one that is written at this moment. It is opened so that nothing of that can do harm, and what it is is
-looked at through the descriptor, so that it can't be another one by then.
+The path may hold anything: a link to another file, a pipe that never ends, a directory, another user's file, or a file
+that is being written. It is opened so that none of these does harm, and checked through the descriptor, so that it
+cannot be exchanged in between.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from ...protocol.control import ControlError
 __all__ = ["Text", "look", "read"]
 
 Look = tuple[int, int, int, int]
-"""Which file it is, and how it was: inode, size, and when it and its contents were changed (ns)."""
+"""Identifies a version of the file: inode, size, and the times of its last changes (mtime and ctime, ns)."""
 
 
 class Text(msgspec.Struct, frozen=True):
-    """What was in the file, and which one it was."""
+    """The contents of the file, and the version that was read."""
 
     data: bytes
     look: Look
 
 
 def look(path: Path) -> Look | None:
-    """Which file is there now, None when there is none. Nothing is opened."""
+    """The version of the file at `path`, None when there is none. Opens nothing."""
     try:
         return _look(os.lstat(path))
     except OSError:
@@ -40,26 +40,26 @@ def look(path: Path) -> Look | None:
 
 
 def read(path: Path, owner: int) -> Text | None:
-    """What the file says, None when there is none. Raises `ControlError` when it is not one to be read.
+    """The contents of the file, None when there is none. Raises `ControlError` when it must not or cannot be read.
 
-    `owner` is the only user whose file it may be.
+    Only a file of the user `owner` is accepted.
     """
     try:
-        # Without waiting for a writer, should it be a pipe, and without following a link.
+        # Without waiting for the writer of a pipe, and without following a link.
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except FileNotFoundError:
         return None
     except OSError as problem:
         if problem.errno in (errno.ELOOP, errno.EMLINK):
-            raise ControlError("it is a symbolic link: put the file itself there, by a rename") from None
-        raise ControlError(f"it can't be opened: {problem.strerror}") from None
+            raise ControlError("it is a symbolic link: put the file itself there, with a rename") from None
+        raise ControlError(f"it cannot be opened: {problem.strerror}") from None
     try:
         about = os.fstat(file)
         if not stat.S_ISREG(about.st_mode):
             raise ControlError(f"it is {_kind(about.st_mode)}: expected a file")
         if about.st_uid != owner:
             raise ControlError(
-                f"it belongs to user {about.st_uid}: only a file of the user who runs the bot ({owner}) is obeyed"
+                f"it belongs to user {about.st_uid}: only a file of the user who runs the bot ({owner}) is accepted"
             )
         if about.st_size > MAX_REQUEST:
             raise ControlError(f"it has {about.st_size} bytes: at most {size.show(MAX_REQUEST)} are read")
@@ -68,7 +68,7 @@ def read(path: Path, owner: int) -> Text | None:
             raise ControlError(f"it grows while it is read: at most {size.show(MAX_REQUEST)} are read")
         return Text(data, _look(about))
     except OSError as problem:
-        raise ControlError(f"it can't be read: {problem.strerror}") from None
+        raise ControlError(f"it cannot be read: {problem.strerror}") from None
     finally:
         os.close(file)
 
@@ -94,4 +94,4 @@ def _kind(mode: int) -> str:
     ):
         if test(mode):
             return name
-    return "no file"
+    return "a special file"

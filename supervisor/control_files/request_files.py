@@ -1,11 +1,11 @@
-"""The clerk: carries out what `control.json` asks for, each id once.
+"""Carries out the requests in `control.json`, each id once.
 
-The file is looked at when the bell rings, and now and then. What is new in it is remembered in the history before it
-is carried out, so that no restart makes it twice; what an earlier supervisor had begun and not answered is taken up
-where the bot can tell that it was done, and otherwise answered as in doubt. A command is begun when the one before it
-has been answered, or has taken a second: what takes long keeps nothing waiting.
+The file is read when inotify reports a change, and at intervals. New requests are recorded in the history before they
+are carried out, so that no restart repeats them. A request that an earlier supervisor began and did not answer is
+repeated where that is safe, and otherwise answered as in doubt. A command starts when the one before it has been
+answered, or has taken a second, so that a slow command delays no other.
 
-Whatever is wrong with the file is named, and harms nothing: the clerk looks again.
+Every problem with the file is reported in `status.json`, and the file is read again.
 """
 
 from __future__ import annotations
@@ -51,16 +51,16 @@ from .read_json import Look, look, read
 __all__ = ["RequestFiles"]
 
 _SETTLED = 2_000_000_000
-"""A file that was changed no longer ago may have been changed again within the same moment of the file system's."""
+"""A file changed more recently may have been changed again within the file system's timestamp resolution."""
 _HALF_WRITTEN = 250_000_000
-"""What can't be read may be in the middle of being written: it is looked at again before anything is said."""
+"""An undecodable file may be half written: it is read again before a problem is reported."""
 _PATIENCE_S = 1.0
 _SOON_S = 0.05
 _FINISH_S = 1.0
 _MOST_KNOWN = 100_000
 
 _BEGUN = "control.json"
-"""Under this key it is kept that ids are being remembered."""
+"""The key in the history that records that ids are kept."""
 
 _AGAIN = frozenset(
     (
@@ -68,24 +68,24 @@ _AGAIN = frozenset(
         *("unlock", "commands", "releases", "history"),
     )
 )
-"""What can be asked again after a restart: the bot runs it once under its key, or it is the same done twice."""
+"""The commands that can be repeated after a restart: the bot runs each key once, or repeating changes nothing."""
 
 _IN_DOUBT = (
-    "the supervisor ended while it did this, and it is not done again: see `neverblink history`, and ask once more "
-    "under another id if it was not done"
+    "the supervisor ended while it carried this out, and it is not repeated: see `neverblink history`, and send it "
+    "again under another id if it was not done"
 )
 
 _OLDER = (
-    "it was there before this history of what was carried out, so perhaps it was done already: it is not done now, ask "
-    "once more under another id"
+    "it is older than the history of requests, so perhaps it was done already: it is not carried out, send it again "
+    "under another id"
 )
 
 CarryOut = Callable[[Command, str], Awaitable[Answer]]
 
 
 class RequestFiles:
-    """Reads the file at `path`. `changed` is called when what it has to tell is different, `say` gets a line for the
-    log; `now` tells wall ns."""
+    """Reads the file at `path`. `changed` is called when `seen()` has changed, `say` writes a line to the log, `now`
+    returns wall ns."""
 
     def __init__(
         self,
@@ -114,24 +114,24 @@ class RequestFiles:
         self._look: Look | None = None
         self._data: bytes | None = None
         self._doubtful: tuple[bytes, int] | None = None
-        """What can't be read, and since when it is there."""
+        """Undecodable contents, and since when they are there."""
         self._problems: tuple[ProblemSeen, ...] = ()
         self._refused: dict[str, AnswerSeen] = {}
-        """In the present file: entries with an id that are not commands."""
+        """Entries of the current file that have an id and are not commands."""
         self._running: dict[str, None] = {}
         self._answers: dict[str, AnswerSeen] = {}
         self._older = False
-        """The file is older than the history of ids: it was put there before anything was remembered."""
+        """Whether the file is older than the history of ids."""
         self._known: dict[str, str] = {}
-        """Ids that were carried out, with the digest of what they asked for: those that were met in this run."""
+        """The ids seen in this run, with the digest of their requests."""
 
     def seen(self) -> ControlSeen:
-        """What has become of the file, for `status.json`."""
+        """The state of the requests, for `status.json`."""
         answers = [*self._answers.values(), *self._refused.values()][-2 * MOST_COMMANDS :]
         return ControlSeen(self._problems, tuple(self._running), tuple(answers))
 
     async def begin(self) -> None:
-        """Take up what an earlier supervisor left, and look at the file from here on."""
+        """Take over the requests of an earlier supervisor, and start reading the file."""
         await self._recall()
         self._file_watch = FileWatch(self._path.parent, self._path.name, self._poll_loop.call, self._say)
         loop = asyncio.get_running_loop()
@@ -139,9 +139,9 @@ class RequestFiles:
         self._working = loop.create_task(self._work())
 
     async def close(self) -> None:
-        """Look no more; give what is under way a moment to be answered."""
+        """Stop reading; give running commands a moment to be answered."""
         if self._file_watch is not None:
-            await self._file_watch.close()
+            self._file_watch.close()
         for task in (self._watching, self._working):
             if task is not None:
                 task.cancel()
@@ -152,33 +152,33 @@ class RequestFiles:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
-    # the file
+    # --- the file
 
     async def _watch(self) -> None:
         while True:
-            # First, so that what happens while the file is looked at is not missed.
-            rung = self._poll_loop.begin()
+            # First, so that no change during the read is missed.
+            requested = self._poll_loop.begin()
             try:
-                # Who writes more than can be carried out is not read on until it is.
+                # No new requests are read while too many are running.
                 if len(self._running) < MOST_COMMANDS:
-                    await self._look_at_it(rung)
+                    await self._read(requested)
                     self._older = False
                 else:
                     self._look = None
             except NeverblinkError as problem:
-                # What could not be remembered is not carried out, and tried again.
+                # A request that could not be recorded is not carried out, and tried again.
                 self._look = None
                 self._complain([problem.message])
             except Exception as bug:
-                # A file of others' making must never be able to end its reading.
+                # No contents of the file may end the reading.
                 self._look = None
-                self._complain([f"the supervisor failed at it ({bug!r}), and tries again"])
+                self._complain([f"the supervisor failed to process it ({bug!r}), and tries again"])
             await self._poll_loop.wait(self._poll if self._doubtful is None else _HALF_WRITTEN / 1e9)
 
-    async def _look_at_it(self, rung: bool) -> None:
+    async def _read(self, requested: bool) -> None:
         there = look(self._path)
         settled = there is not None and self._now() - max(there[2:]) > _SETTLED
-        if there == self._look and settled and not rung and self._doubtful is None:
+        if there == self._look and settled and not requested and self._doubtful is None:
             return
         self._look = there
         try:
@@ -197,7 +197,7 @@ class RequestFiles:
             self._doubtful = None
             return
         try:
-            said = parse(text.data)
+            requests = parse(text.data)
         except ControlError as problem:
             if self._doubtful is None or self._doubtful[0] != text.data:
                 self._doubtful = text.data, self._now()
@@ -208,39 +208,39 @@ class RequestFiles:
             self._complain([problem.message])
             return
         self._doubtful = None
-        await self._take(said)
+        await self._take(requests)
         self._data = text.data
 
-    async def _take(self, said: ControlRequests) -> None:
-        problems = [one.problem for one in said.refused if not one.id]
-        self._refuse({one.id: one.problem for one in said.refused if one.id})
-        for one in said.wanted:
-            known = self._known.get(one.id)
+    async def _take(self, requests: ControlRequests) -> None:
+        problems = [refused.problem for refused in requests.refused if not refused.id]
+        self._refuse({refused.id: refused.problem for refused in requests.refused if refused.id})
+        for wanted in requests.wanted:
+            known = self._known.get(wanted.id)
             if known is None:
-                known = await self._claim(one)
-            if known is not None and known != one.digest:
+                known = await self._claim(wanted)
+            if known is not None and known != wanted.digest:
                 problems.append(
-                    f"id {one.id!r} was another command before: it is not carried out, give each an id of its own"
+                    f"id {wanted.id!r} was used for another command: it is not carried out, give each its own id"
                 )
-            elif known is not None and one.id not in self._answers and one.id not in self._running:
-                problems.append(f"id {one.id!r} was carried out long ago: its answer is not kept any more")
+            elif known is not None and wanted.id not in self._answers and wanted.id not in self._running:
+                problems.append(f"id {wanted.id!r} was carried out long ago: its answer is no longer kept")
         self._complain(problems)
 
-    async def _claim(self, one: ControlCommand) -> str | None:
-        """Have a command carried out, unless its id is known: then return what that asked for."""
+    async def _claim(self, wanted: ControlCommand) -> str | None:
+        """Carry out a command, unless its id is known: then return the digest of the known request."""
         at = self._now()
-        text = encode_command(one.command).decode()
+        text = encode_command(wanted.command).decode()
         found = await self._history_thread.ask(
-            lambda history: history.claim(one.id, one.op, one.digest, text, at)
+            lambda history: history.claim(wanted.id, wanted.op, wanted.digest, text, at)
         )
-        self._know(one.id, found.digest if found is not None else one.digest)
+        self._know(wanted.id, found.digest if found is not None else wanted.digest)
         if found is not None:
             self._remember(found)
             return found.digest
         if self._older:
-            await self._answered(refused_seen(one.id, one.op, self._now(), "failed", _OLDER))
+            await self._answered(refused_seen(wanted.id, wanted.op, self._now(), "failed", _OLDER))
         else:
-            self._begin(one.id, one.command)
+            self._begin(wanted.id, wanted.command)
         return None
 
     def _know(self, id: str, digest: str) -> None:
@@ -249,7 +249,7 @@ class RequestFiles:
             del self._known[next(iter(self._known))]
 
     def _refuse(self, problems: dict[str, str]) -> None:
-        """Those in the file that are no commands are answered, and may be mended under their id."""
+        """Answer the entries that are not commands; they may be corrected under the same id."""
         before, self._refused = self._refused, {}
         for id, problem in problems.items():
             was = before.get(id)
@@ -270,12 +270,12 @@ class RequestFiles:
             self._problems = tuple(was.get(text) or ProblemSeen(self._now(), text) for text in problems)
             self._changed()
 
-    # what it asks for
+    # --- the requests
 
     def _begin(self, id: str, command: Command) -> None:
         self._running[id] = None
         self._waiting.put_nowait((id, command))
-        # Most are answered by then, and need not be reported twice.
+        # Most are answered by then, which saves one write.
         asyncio.get_running_loop().call_later(_SOON_S, self._changed)
 
     async def _work(self) -> None:
@@ -293,16 +293,16 @@ class RequestFiles:
 
     async def _answered(self, seen: AnswerSeen) -> None:
         text = msgspec.json.encode(seen).decode()
-        # Before it is told: what was told must not be told otherwise by the next supervisor.
+        # Recorded before it is shown, so that the next supervisor shows the same answer.
         if not await self._history_thread.keep(lambda history: history.settle(seen.id, text, seen.at)):
-            self._say(f"{self._path.name}: {seen.id}: its answer is not written yet")
+            self._say(f"{self._path.name}: {seen.id}: its answer is not recorded yet")
         self._running.pop(seen.id, None)
         self._show(seen)
 
-    def _remember(self, one: ClaimRow) -> None:
-        """Tell again what was answered."""
+    def _remember(self, row: ClaimRow) -> None:
+        """Show an earlier answer again."""
         with contextlib.suppress(*UNDECODABLE):
-            self._show(msgspec.json.decode(one.answer, type=AnswerSeen))
+            self._show(msgspec.json.decode(row.answer, type=AnswerSeen))
 
     def _show(self, seen: AnswerSeen) -> None:
         self._answers[seen.id] = seen
@@ -311,7 +311,7 @@ class RequestFiles:
         self._changed()
 
     async def _recall(self) -> None:
-        """What was answered before, and what was not."""
+        """Load the earlier answers, and finish the requests without one."""
         answers, opened = await self._history_thread.ask(
             lambda history: (
                 history.settled(MOST_COMMANDS),
@@ -321,15 +321,15 @@ class RequestFiles:
         begun = await self._history_thread.recall(_BEGUN, bool)
         self._older = not begun and look(self._path) is not None
         self._history_thread.write(lambda history: history.keep(_BEGUN, True))
-        for one in answers:
-            self._remember(one)
-        for one in opened:
-            self._know(one.id, one.digest)
+        for row in answers:
+            self._remember(row)
+        for row in opened:
+            self._know(row.id, row.digest)
             try:
-                command = decode_command(one.command.encode())
+                command = decode_command(row.command.encode())
             except BadRequest:
                 command = None
-            if command is not None and one.op in _AGAIN:
-                self._begin(one.id, command)
+            if command is not None and row.op in _AGAIN:
+                self._begin(row.id, command)
             else:
-                await self._answered(refused_seen(one.id, one.op, self._now(), "failed", _IN_DOUBT))
+                await self._answered(refused_seen(row.id, row.op, self._now(), "failed", _IN_DOUBT))

@@ -55,11 +55,11 @@ class Played(msgspec.Struct, frozen=True):
     def wrong(self) -> str:
         """What is not as it should be, "" when all is."""
         act = self.act
-        told = f" ({self.reason})" if self.reason else ""
+        reason = f" ({self.reason})" if self.reason else ""
         if self.outcome != act.outcome:
-            return f"{act.version}, {act.title}: {self.outcome}{told}, expected {act.outcome}"
+            return f"{act.version}, {act.title}: {self.outcome}{reason}, expected {act.outcome}"
         if act.because not in self.reason:
-            return f"{act.version}, {act.title}: {self.outcome}{told}, expected the reason to name {act.because!r}"
+            return f"{act.version}, {act.title}: {self.outcome}{reason}, expected the reason to name {act.because!r}"
         if self.leads != act.leads:
             return f"{act.version}, {act.title}: {self.leads or 'no version'} leads afterwards, expected {act.leads}"
         return ""

@@ -10,8 +10,7 @@ import msgspec
 
 from ..cli.command import Done, local_command
 from ..cli.context import CommandContext
-from ..cli.errors import BadInput
-from ..cli.exit_codes import Exit
+from ..cli.exit_codes import BadInput, Exit
 from ..system.install_hint import install_command
 
 __all__ = ["demo"]
@@ -29,7 +28,7 @@ def demo(context: CommandContext, seconds: float | None) -> Done:
     everything is in processes and a directory of its own, and gone at the end.
     """
     try:
-        from .closing import closing_lines
+        from .finding import closing_lines
         from .picture import picture_for
         from .run import SECONDS, run
     except ModuleNotFoundError as missing:

@@ -51,31 +51,31 @@ async def serve(venue: Venue, port: int, until: asyncio.Event) -> None:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run an exchange from the command line; return the exit code."""
-    asked = _parser().parse_args(args)
-    stream = Stream(asked.fills_per_second, asked.fills_account) if asked.fills_per_second else None
+    options = _parser().parse_args(args)
+    stream = Stream(options.fills_per_second, options.fills_account) if options.fills_per_second else None
     try:
-        asked.home.mkdir(parents=True, exist_ok=True)
-        with open(asked.home / LEDGER, "ab") as file:
+        options.home.mkdir(parents=True, exist_ok=True)
+        with open(options.home / LEDGER, "ab") as file:
             venue = Venue(
-                Ledger(file), seed=asked.seed, timeframes=_timeframes(asked.timeframe), stream=stream
+                Ledger(file), seed=options.seed, timeframes=_timeframes(options.timeframe), stream=stream
             )
-            asyncio.run(_until_told(venue, asked.port, asked.with_stdin))
+            asyncio.run(_until_told(venue, options.port, options.with_stdin))
     except OSError as problem:
-        place = problem.filename or f"port {asked.port}"
+        place = problem.filename or f"port {options.port}"
         sys.stderr.write(f"exchange: {place}: {problem.strerror}; name another with --port or --home\n")
         return 2
     return 0
 
 
 async def _until_told(venue: Venue, port: int, with_stdin: bool) -> None:
-    told = asyncio.Event()
+    ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
+        loop.add_signal_handler(number, ended.set)
     if with_stdin:
         # Nothing is written there: it becomes readable when the other end is closed, by a killed process as well.
-        loop.add_reader(sys.stdin.fileno(), told.set)
-    await serve(venue, port, told)
+        loop.add_reader(sys.stdin.fileno(), ended.set)
+    await serve(venue, port, ended)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -10,9 +10,11 @@ from typing import Any
 
 import msgspec
 
+from ..system.format import count, last
+from ..terminal.screen import Screen, columns
 from .acts import Played
 
-__all__ = ["DemoFinding", "Evidence", "find"]
+__all__ = ["DemoFinding", "Evidence", "closing_lines", "find"]
 
 
 class Evidence(msgspec.Struct, frozen=True):
@@ -110,14 +112,14 @@ def _of_book(ledger: Sequence[Mapping[str, Any]], book: Mapping[str, Any]) -> li
     if not book:
         return ["book: the bot did not show it"]
     booked: Mapping[str, Mapping[str, Any]] = book.get("fills") or {}
-    told = {str(fill["fill"]): fill for fill in ledger}
-    wrong = [f"book: fill {fill} of the exchange's is missing" for fill in told.keys() - booked.keys()]
-    wrong += [f"book: fill {fill} is not the exchange's" for fill in booked.keys() - told.keys()]
-    for fill in told.keys() & booked.keys():
-        same = all(told[fill][name] == value for name, value in booked[fill].items())
-        wrong += [] if same else [f"book: fill {fill} is not what the exchange told"]
-    if book.get("applied") != len(told):
-        wrong.append(f"book: {book.get('applied')} fills were applied, the exchange reported {len(told)}")
+    reported = {str(fill["fill"]): fill for fill in ledger}
+    wrong = [f"book: fill {fill} of the exchange's is missing" for fill in reported.keys() - booked.keys()]
+    wrong += [f"book: fill {fill} is not the exchange's" for fill in booked.keys() - reported.keys()]
+    for fill in reported.keys() & booked.keys():
+        same = all(reported[fill][name] == value for name, value in booked[fill].items())
+        wrong += [] if same else [f"book: fill {fill} is not what the exchange reported"]
+    if book.get("applied") != len(reported):
+        wrong.append(f"book: {book.get('applied')} fills were applied, the exchange reported {len(reported)}")
     positions: Mapping[str, Any] = book.get("positions") or {}
     wrong += [f"book: {held} of {contract} are still held" for contract, held in positions.items()]
     return sorted(wrong)
@@ -155,3 +157,42 @@ def _spread(handoffs: Sequence[Mapping[str, Any]], name: str) -> dict[str, float
     if not values:
         return {"p50": None, "max": None}
     return {"p50": round(statistics.median(values), 1), "max": round(max(values), 1)}
+
+
+def closing_lines(finding: DemoFinding, screen: Screen) -> list[str]:
+    """What the exchange, the book and the audit said, and whether all is right."""
+    windows, orders, fills = finding.windows, finding.orders, finding.fills
+    table = (
+        (
+            "the exchange",
+            f"{windows['traded']} of {windows['expected']} windows traded, {windows['doubled']} twice",
+        ),
+        (
+            "",
+            f"{count(orders['placed'], 'order')}, {orders['duplicates']} sent twice, {orders['halves']} cut in half",
+        ),
+        (
+            "the book",
+            f"{count(fills['book'], 'fill')} booked, of {fills['exchange']:,} that the exchange told everybody of",
+        ),
+        (
+            "the audit",
+            f"{count(finding.ticks, 'tick')}, {finding.missed} missed, {finding.doubled} run twice",
+        ),
+        ("", f"{finding.skipped} skipped because the bot itself was late"),
+        ("", f"{count(finding.handoffs, 'handoff')}, blackout {_spread_text(finding.blackout_us)}"),
+    )
+    lines = ["", *columns(table), ""]
+    if not finding.ok:
+        return [*lines, *(f"{screen.bad('✗')} {problem}" for problem in finding.wrong)]
+    summary = (
+        f"seven deployments in {finding.seconds:.0f} s, and neither the bot's state nor the exchange noticed"
+    )
+    return [*lines, f"{screen.good('✓')} {summary}"]
+
+
+def _spread_text(values: dict[str, float | None]) -> str:
+    median, most = values["p50"], values["max"]
+    if median is None or most is None:
+        return "unknown"
+    return f"{last(int(median * 1000))} in the middle, {last(int(most * 1000))} at most"

@@ -221,15 +221,15 @@ def _verb(act: Act) -> str:
 def _told(played: Played) -> str:
     """One line on how an act ended."""
     result = played.result
-    told = [played.outcome.replace("_", " ")]
+    parts = [played.outcome.replace("_", " ")]
     if played.outcome == "done":
         if result.get("blackout_us") is not None:
-            told.append(f"blackout {last(int(result['blackout_us'] * 1000))}")
+            parts.append(f"blackout {last(int(result['blackout_us'] * 1000))}")
         if result.get("seq") is not None:
-            told.append(f"{played.leads} leads from tick {result['seq']} on")
+            parts.append(f"{played.leads} leads from tick {result['seq']} on")
     else:
-        told += [played.reason, f"{played.leads or 'no version'} leads"]
-    return ", ".join(part for part in told if part)
+        parts += [played.reason, f"{played.leads or 'no version'} leads"]
+    return ", ".join(part for part in parts if part)
 
 
 def _letter(cell: Cell) -> str:

@@ -10,9 +10,11 @@ import signal
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
-from types import FrameType
+from pathlib import Path
+from types import FrameType, TracebackType
 from typing import Any
 
+from ...protocol.commands import Status
 from ...protocol.errors import NeverblinkError
 from ...protocol.events import (
     DeploymentStarted,
@@ -22,11 +24,12 @@ from ...protocol.events import (
     StepDone,
     WorkerStarted,
 )
+from ..api.client import Client
+from ..store.state_dir import Home
 from .acts import ACTS, Act, Played
 from .finding import DemoFinding, Evidence, find
 from .picture import DemoPicture
 from .strip import VersionStrip
-from .watch import DemoEvents
 from .world import (
     CommandOutput,
     DemoFailed,
@@ -34,7 +37,7 @@ from .world import (
     RunningCommand,
 )
 
-__all__ = ["SECONDS", "run"]
+__all__ = ["SECONDS", "DemoEvents", "run"]
 
 SECONDS = 40.0
 """How long the bot trades, at least."""
@@ -135,19 +138,19 @@ class _Run:
             verb = self._world.verb("rollback", "-m", act.title)
         else:
             verb = self._world.verb("deploy", str(self._world.release(act.version)), "-m", act.title)
-        said = self._until_ended(verb)
-        release = str(said.result.get("release") or "")
-        played = Played(act, said.exit, said.result, self._versions.get(release, release))
+        output = self._until_ended(verb)
+        release = str(output.result.get("release") or "")
+        played = Played(act, output.exit, output.result, self._versions.get(release, release))
         self._picture.ended(played)
         if not up.running:
             raise DemoFailed(f"the supervisor ended in the middle: {up.said().told or 'it said nothing'}")
         return played
 
     def _do(self, name: str, *arguments: str) -> CommandOutput:
-        said = self._until_ended(self._world.verb(name, *arguments))
-        if said.exit:
-            self._refused.append(f"{name}: exit {said.exit}: {said.told}")
-        return said
+        output = self._until_ended(self._world.verb(name, *arguments))
+        if output.exit:
+            self._refused.append(f"{name}: exit {output.exit}: {output.told}")
+        return output
 
     def _until_ended(self, verb: RunningCommand) -> CommandOutput:
         if not self._until(lambda: not verb.running, _VERB_WITHIN):
@@ -209,3 +212,34 @@ def _ended_in_order() -> Generator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+class DemoEvents:
+    """A subscription to the supervisor of `home`. Raises `NeverblinkError` while there is none."""
+
+    def __init__(self, home: Path) -> None:
+        self._client = Client(Home(home), "demo")
+        try:
+            self._events = self._client.events()
+        except NeverblinkError:
+            self._client.close()
+            raise
+
+    def next(self, within: float) -> Event | None:
+        """The next event, None when there is none within so many seconds."""
+        return self._events.next(within)
+
+    def status(self) -> dict[str, Any]:
+        return self._client.ask(Status())
+
+    def close(self) -> None:
+        self._events.close()
+        self._client.close()
+
+    def __enter__(self) -> DemoEvents:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

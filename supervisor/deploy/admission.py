@@ -22,8 +22,8 @@ from ..store.history_db import HistoryError
 from ..store.history_rows import CommitNote
 from ..store.history_thread import HistoryThread
 from ..store.lock_and_pause import DeployLock
-from ..system.descriptors import left
 from ..system.errors import Refusal
+from ..system.open_files import left
 
 __all__ = ["DeployAdmission", "DeployQueue", "QueuedDeployment"]
 

@@ -39,7 +39,7 @@ from ..store.history_db import HistoryError
 from ..store.history_rows import DeploymentRow, ended_of
 from ..store.history_thread import HistoryThread
 from ..store.lock_and_pause import DeployLock
-from ..system.disk_space import DiskFull
+from ..system.disk import DiskFull
 from ..system.errors import Refusal
 from .admission import DeployAdmission, QueuedDeployment
 from .deployment import (

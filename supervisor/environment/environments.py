@@ -30,8 +30,7 @@ import msgspec
 from ...protocol.wire import UNDECODABLE
 from ..config.config import Config
 from ..system.build_environment import build_environment
-from ..system.disk_space import need
-from ..system.durable import sync_directory, sync_filesystem
+from ..system.disk import need, sync_directory, sync_filesystem
 from ..system.process import started_at
 from ..system.subprocess_runner import SubprocessRunner
 from .build import BuildFailed, Building

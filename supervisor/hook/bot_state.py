@@ -1,4 +1,4 @@
-"""What the bot does now, for the pusher. It is looked up, because a push also fails when the bot is down."""
+"""The state of the bot, for the user who pushed: a push may also fail because the bot is down."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WITHIN = 2.0
 
 
 def bot_state(home: Path | None) -> str:
-    """A clause such as "the bot is down: …"; `home` is None when it is not known. Never raises."""
+    """A clause such as "the bot is down: …"; `home` is None when it is unknown. Never raises."""
     unknown = "whether the bot runs cannot be seen from here"
     if home is None or not os.access(home, os.R_OK | os.X_OK):
         return unknown

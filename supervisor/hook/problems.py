@@ -1,7 +1,7 @@
-"""What stands in the way of a push: the repository's hooks, and the home they lead to.
+"""What prevents a push from being deployed: problems of the repository's hooks and of their home.
 
-Found out by looking, before anything is tried, so that each has its own words and its mend. A home is for one user
-alone, so who pushes decides what can be seen of it: to others even whether its supervisor runs is hidden.
+Checked before anything is tried, so that each problem gets its own message with the fix. A home is private to one user,
+so another user who pushes cannot even see whether its supervisor runs.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ __all__ = ["of_home", "of_repository"]
 
 
 def of_repository(where: Path) -> Iterator[str]:
-    """What keeps a push to the bare repository `where` from being deployed. Raises `GitError` and `HookError`."""
-    told = settings(where)
-    if told is None:
-        yield f"{where} has no neverblink hook: put one there with `neverblink hook install {where}`"
+    """The problems that prevent a push to the bare repository `where` from being deployed. Raises `GitError` and
+    `HookError`."""
+    configured = settings(where)
+    if configured is None:
+        yield f"{where} has no neverblink hook: run `neverblink hook install {where}`"
         return
     again = f"run `neverblink hook install {where}` again"
-    wanted = HOOKS if told.gate else HOOKS[1:]
+    wanted = HOOKS if configured.gate else HOOKS[1:]
     for hook in find(where):
         if hook.name not in wanted:
             continue
@@ -43,31 +44,31 @@ def of_repository(where: Path) -> Iterator[str]:
         elif hook.state == "old":
             yield f"{hook.path} is of another version of neverblink: {again}"
         elif not os.access(hook.path, os.X_OK):
-            yield f"{hook.path} can't be executed, so git passes it by: {again}"
-    if not os.access(told.python, os.X_OK):
-        yield f"{told.python}, which installed the hook, is gone: {again} with the neverblink that is there now"
+            yield f"{hook.path} cannot be executed, so git ignores it: {again}"
+    if not os.access(configured.python, os.X_OK):
+        yield f"{configured.python}, which installed the hook, is gone: {again} with the current neverblink"
     if git_config(where, "receive.advertisePushOptions") != "true":
         yield f"push options are switched off, so `git push -o` is refused: {again}"
-    yield from of_home(told)
+    yield from of_home(configured)
 
 
-def of_home(told: HookSettings) -> Iterator[str]:
-    """Why the supervisor can't be asked by this user; nothing when it can."""
-    path = told.home
+def of_home(settings: HookSettings) -> Iterator[str]:
+    """Why this user cannot reach the supervisor; nothing when they can."""
+    path = settings.home
     me = os.geteuid()
     try:
         owner = path.stat().st_uid
-        # The lock tells whether a supervisor runs; a lock that cannot be opened looks like a free one.
+        # The lock shows whether a supervisor runs; a lock that cannot be opened looks free.
         within = me == 0 or os.access(path, os.R_OK | os.X_OK)
     except FileNotFoundError:
         yield f"there is no home {path}: start the bot with `neverblink up`, or install the hook for another --home"
         return
     except PermissionError:
-        into = f"this push runs as {user_name(me)}, who may not look into {path.parent}"
+        into = f"this push runs as {user_name(me)}, who has no access to {path.parent}"
         yield f"{into}: push as the user who runs the bot"
         return
     except OSError as problem:
-        yield f"home {path} can't be looked at: {problem.strerror}"
+        yield f"home {path} cannot be read: {problem.strerror}"
         return
     if owner != me and not within:
         mine, theirs = user_name(me), user_name(owner)

@@ -1,7 +1,7 @@
 """Requests the deployment of a push, and shows its progress.
 
-The request is sent first and is all that matters; the rest only shows it. After `begin` this may be cut off anywhere,
-by a broken connection or by kill -9, and the deployment goes on.
+Only the request matters; the rest shows its progress. After `begin` this process may end at any point, by a broken
+connection or kill -9, and the deployment goes on.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from ...protocol.events import (
 )
 from ..api.client import Client, EventSubscription
 from ..api.deployment_follower import follow_deployment
-from .deployment_output import DeploymentOutput
-from .push_output import PushOutput
+from .push_output import DeploymentOutput, PushOutput
 
 __all__ = ["PushRequest"]
 
@@ -37,7 +36,7 @@ class PushRequest:
         self._commit = ""
         self._ahead: int | None = None
         self._unseen: list[Event] = []
-        """Events that came before the deployment's number was known."""
+        """Events that arrived before the deployment's number was known."""
 
     def begin(self, command: Deploy, commit: str) -> None:
         """Send the request; when this returns, the supervisor has it. Raises `Unreachable`.
@@ -80,7 +79,7 @@ class PushRequest:
         return follow_deployment(self._client, self._events, view, _LOOK_EVERY)
 
     def _look_ahead(self, event: Event) -> None:
-        """Find out which deployment runs before ours."""
+        """Track which deployment runs before this one."""
         match event:
             case DeploymentStarted() if event.commit != self._commit:
                 self._wait_for(event.deployment)

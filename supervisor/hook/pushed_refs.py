@@ -1,6 +1,6 @@
-"""Parses what a hook is given: the pushed refs and the push options.
+"""Parses the input of a hook: the pushed refs and the push options.
 
-No git and no file is asked here: the lines and the environment go in, what they mean comes out.
+Pure: reads no files and does not run git.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 from ...protocol.errors import NeverblinkError
 from ..system.text import clean
 
-__all__ = ["OPTIONS", "OptionError", "PushOptions", "Update", "passed_over", "updates", "wishes"]
+__all__ = ["OPTIONS", "OptionError", "PushOptions", "Update", "not_deployed", "push_options", "updates"]
 
 OPTIONS = {
     "no-wait": "do not wait for the deployment's end",
@@ -28,7 +28,7 @@ _TAG = "refs/tags/"
 
 
 class OptionError(NeverblinkError):
-    """A push option that is none; the message says which there are."""
+    """An unknown push option; the message lists the known ones."""
 
 
 class Update(msgspec.Struct, frozen=True):
@@ -51,33 +51,33 @@ class Update(msgspec.Struct, frozen=True):
 
 
 class PushOptions(msgspec.Struct, frozen=True):
-    """What the push options ask for."""
+    """The push options."""
 
     wait: bool = True
     force: bool = False
     replace: bool = False
     why: str = ""
     unknown: tuple[str, ...] = ()
-    """A sentence on each option that is none."""
+    """A sentence for each unknown option."""
     change_bot: bool = False
 
 
 def updates(lines: bytes) -> list[Update]:
-    """The refs that a push moves, from the lines that git gives a hook. A ref is bytes, in whatever encoding."""
+    """The refs that a push moves, from the lines that git passes to a hook. Refs are bytes in any encoding."""
     rows = (line.split(b" ", 2) for line in lines.split(b"\n"))
     return [Update(*map(clean, row)) for row in rows if len(row) == 3]
 
 
-def wishes(environment: Mapping[str, str]) -> PushOptions:
-    """What the push options in a hook's environment ask for."""
+def push_options(environment: Mapping[str, str]) -> PushOptions:
+    """The push options in a hook's environment."""
     count = environment.get("GIT_PUSH_OPTION_COUNT", "")
-    said = [
+    options = [
         environment.get(f"GIT_PUSH_OPTION_{n}", "") for n in range(int(count) if count.isdecimal() else 0)
     ]
     unknown: list[str] = []
     flags: set[str] = set()
     why = ""
-    for option in said:
+    for option in options:
         name, equals, value = option.partition("=")
         if name == "message" and equals:
             why = value.strip()
@@ -95,8 +95,8 @@ def wishes(environment: Mapping[str, str]) -> PushOptions:
     )
 
 
-def passed_over(update: Update, branch: str) -> str:
-    """Why this ref deploys nothing, for the person who pushed it: only `branch` deploys."""
+def not_deployed(update: Update, branch: str) -> str:
+    """Why this ref is not deployed, for the user who pushed it: only `branch` is."""
     if update.ref.startswith(_TAG):
         return f"tag {update.ref.removeprefix(_TAG)}: tags deploy nothing, only branch {branch} does"
     if not update.ref.startswith(_BRANCH):
@@ -106,10 +106,10 @@ def passed_over(update: Update, branch: str) -> str:
         return f"branch {branch} was deleted: the bot goes on with the code it runs"
     if update.deletes:
         return f"branch {name} was deleted: that changes nothing, only branch {branch} deploys"
-    told = f"branch {name}: deploys nothing, only branch {branch} does"
+    sentence = f"branch {name}: deploys nothing, only branch {branch} does"
     if {name, branch} <= {"main", "master"}:
-        told += f" (to deploy this: git push live {name}:{branch})"
-    return told
+        sentence += f" (to deploy this: git push live {name}:{branch})"
+    return sentence
 
 
 def _unknown(option: str) -> str:
@@ -119,7 +119,7 @@ def _unknown(option: str) -> str:
     )
     known = ", ".join(f"-o {option}" for option in OPTIONS)
     mend = (
-        f"did you mean -o {next(one for one in OPTIONS if _name(one) == near[0])}?"
+        f"did you mean -o {next(option for option in OPTIONS if _name(option) == near[0])}?"
         if near
         else f"there are {known}"
     )

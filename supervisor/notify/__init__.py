@@ -1,6 +1,6 @@
-"""Telling people what happens, by whatever they read: Telegram, Discord, Slack, e-mail, a webhook.
+"""Notifications to people: Telegram, Discord, Slack, e-mail, a webhook.
 
-`messages` makes notes of events, `queue` decides what is sent to one target and when, `sender_process` sends it in a
-process of its own (`apprise_sender`), and `notifier` is all of them for one bot. A target's URL is a
+`messages` turns events into notes. Each target has one queue (`queue`, which decides what is sent and when) and one
+sender (`sender_process`, a child that runs `apprise_sender`); `notifier` connects them for one bot. A target's URL is a
 secret: see `secret_urls`.
 """

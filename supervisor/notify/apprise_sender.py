@@ -1,9 +1,9 @@
-"""The process that sends: one message at a time, as many as it is given, through apprise.
+"""The process that sends messages with apprise, one at a time.
 
-Everything slow, hanging or crashing that a target can do to its sender happens in this process. What to send comes on
-the standard input, one JSON object a line, because arguments and environments can be read by others; each is answered
-with one line. A message that takes too long ends the process: an alarm of the kernel's does that, whatever the code is
-stuck in. When its input ends it sends what it was given and leaves.
+A target that is slow, hangs or crashes its sender affects only this process. Requests come on standard input, one JSON
+object per line, because other users can read arguments and environments; each is answered with one line. SIGALRM ends
+the process when a message takes too long, whatever the code is blocked in. At the end of its input it sends the
+remaining requests and exits.
 
 `python -P -m neverblink.supervisor.notify.apprise_sender`, as `sender_process` starts it.
 """
@@ -21,25 +21,25 @@ from typing import Any
 import msgspec
 
 from ..system.install_hint import install_command
-from .message import Level
+from .queue import Level
 from .secret_urls import redacted, scheme_of
 
 __all__ = ["SendRequest", "SendResult", "main", "no_library", "not_usable"]
 
 
 def no_library() -> str:
-    """Why nothing can be sent, and the command that mends it."""
+    """Why nothing can be sent, with the command that installs apprise."""
     return f"apprise is not installed beside the supervisor: {install_command('notify')}"
 
 
 _NICE = 10
 _LONGEST_REASON = 300
 _LOAD_WITHIN = 120
-"""Seconds for loading the library: on a machine that is busy with better things that can take a while."""
+"""Seconds for loading the library, which takes long on a busy machine."""
 _CAUSE = re.compile(r"Exception: (.*)", re.DOTALL)
-"""How apprise says, for debugging, what went wrong with a connection,"""
+"""How apprise logs, at debug level, why a connection failed,"""
 _ERRNO = re.compile(r"\[Errno -?\d+\] ([\w ]+)")
-"""and what of that a person wants to read."""
+"""and the part of that for people."""
 
 
 class SendRequest(msgspec.Struct, frozen=True):
@@ -52,67 +52,67 @@ class SendRequest(msgspec.Struct, frozen=True):
 
 
 class SendResult(msgspec.Struct, frozen=True):
-    """What became of an order. `reason` has no secrets in it."""
+    """The result of a request. `reason` contains no secrets."""
 
     arrived: bool
     reason: str = ""
     for_good: bool = False
-    """Trying again would not help."""
+    """Whether retrying is useless."""
 
 
 def main() -> None:
     os.nice(_NICE)
-    # Ctrl-C in the supervisor's terminal is not meant for us, and the supervisor has its last words yet to say.
+    # Ctrl-C in the supervisor's terminal must not end this process: the supervisor still sends its last messages.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    # A plugin may print; only answers may go where the answers go.
+    # A plugin may print; only answers may go to standard output.
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     for line in sys.stdin.buffer:
-        order = msgspec.json.decode(line, type=SendRequest)
+        request = msgspec.json.decode(line, type=SendRequest)
         signal.alarm(_LOAD_WITHIN)
-        receipt = _send(order)
+        result = _send(request)
         signal.alarm(0)
         try:
-            answers.write(msgspec.json.encode(receipt) + b"\n")
+            answers.write(msgspec.json.encode(result) + b"\n")
         except BrokenPipeError:
-            # The supervisor has gone, and what it left to say is said all the same.
+            # The supervisor has ended; its last messages are still sent.
             continue
 
 
-def _send(order: SendRequest) -> SendResult:
+def _send(request: SendRequest) -> SendResult:
     try:
         import apprise
     except ImportError:
         return SendResult(False, no_library(), for_good=True)
-    said = _Said()
+    collector = _ErrorCollector()
     log = logging.getLogger("apprise")
     log.setLevel(logging.DEBUG)
     log.propagate = False
-    log.handlers[:] = [said]
+    log.handlers[:] = [collector]
     try:
-        # Any: its types differ from release to release, and these few words have been the same in all of them.
+        # Any: its types differ between releases, while these few calls have stayed the same.
         library: Any = apprise
-        told = library.Apprise(asset=library.AppriseAsset(app_id="neverblink", async_mode=False))
-        if not told.add(order.url):
-            return SendResult(False, _not_known(order.url), for_good=True)
-        signal.alarm(order.within)
-        if told.notify(body=order.text or order.title, title=order.title, notify_type=order.level):
+        sender = library.Apprise(asset=library.AppriseAsset(app_id="neverblink", async_mode=False))
+        if not sender.add(request.url):
+            return SendResult(False, _not_known(request.url), for_good=True)
+        signal.alarm(request.within)
+        if sender.notify(body=request.text or request.title, title=request.title, notify_type=request.level):
             return SendResult(True)
-        reason = said.reason() or "it was not accepted, and nothing said why"
+        reason = collector.reason() or "it was not accepted, and apprise gave no reason"
     except Exception as problem:
         reason = f"{type(problem).__name__}: {problem}"
-    shown = " ".join(redacted(reason, order.url).split())
+    shown = " ".join(redacted(reason, request.url).split())
     return SendResult(False, shown[:_LONGEST_REASON])
 
 
 def not_usable(url: str) -> str:
-    """Why nothing can ever be sent to `url`, "" when something might; nothing is sent."""
+    """Why `url` can never work, "" when it may. Sends nothing."""
     log = logging.getLogger("apprise")
     before, log.disabled = log.disabled, True
     try:
         with warnings.catch_warnings():
-            # Of the libraries behind it: they are not about this URL.
+            # Warnings of its libraries are not about this URL.
             warnings.simplefilter("ignore")
             import apprise
 
@@ -130,8 +130,8 @@ def _not_known(url: str) -> str:
     return f"apprise does not know what to do with this URL ({scheme_of(url) or 'no scheme'})"
 
 
-class _Said(logging.Handler):
-    """What apprise says: what it warns of, and the cause where it has one."""
+class _ErrorCollector(logging.Handler):
+    """Collects what apprise logs: its warnings, and the cause of a failed connection."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)

@@ -1,16 +1,16 @@
 """The message for an event: a title with the essence, and a few lines of facts.
 
-A person who is woken up at night wants one complete message. So a failover is reported
-when it is over, and a bot without a leader once that has lasted for a moment. No I/O, no clock: events in, notes out.
+A person who is woken up at night needs one complete message. So a failover is reported when it is over, and a bot
+without a leader once that has lasted for a moment. No I/O, no clock: events in, notes out.
 """
 
 from __future__ import annotations
 
 from ...protocol import events
 from ..bot.outages import describe_outage
-from ..config.notify_kinds import Kind
+from ..config.notify_settings import Kind
 from ..terminal.deployment_lines import handoff_facts, leads, outcome_name
-from .message import Level, Note
+from .queue import Level, Note
 
 __all__ = ["MOMENT", "MessageWriter"]
 
@@ -18,26 +18,26 @@ MOMENT = 3_000_000_000
 """How long the bot may have no leader, or a slow one, before it is reported, ns."""
 
 _SETTLES = 500_000_000
-"""Within so long (ns) after an outage its cause is known, if ever."""
+"""How long after an outage its cause may become known, ns."""
 _LONGEST_TITLE = 200
 _LONGEST_TEXT = 1500
 
 
 class MessageWriter:
-    """Makes notes of one bot's events. `host` is named in each: people have more than one machine."""
+    """Makes notes of one bot's events. Each names `host`, since people have more than one machine."""
 
     def __init__(self, bot: str, host: str = "") -> None:
         self._where = f"{bot} on {host}" if host else bot
         self._stopping = False
         self._times = 0
-        """How often the bot had no leader, or a slow one. The number identifies what is over."""
+        """Counts the times without a leader or with a slow one; part of a note's key."""
         self._down = ""
         self._slow = ""
         self._no_standby = False
-        """The standby fails again and again, and that has been reported."""
+        """Whether a failing standby has been reported."""
 
     def of(self, event: events.Event) -> list[Note]:
-        """The notes that this event is worth: mostly none."""
+        """The notes for this event: usually none."""
         match event:
             case events.DeploymentEnded():
                 return self._ended(event)
@@ -90,7 +90,7 @@ class MessageWriter:
             return [_after(note, over)]
         if self._stopping:
             return []
-        self._down = self._down or self._another("down")
+        self._down = self._down or self._next_key("down")
         note = self._note(event, ("down",), "failure", "the bot is down: no worker leads", event.cause)
         return [_held(note, self._down, MOMENT)]
 
@@ -100,9 +100,9 @@ class MessageWriter:
             return []
         kinds: tuple[Kind, ...] = ("failover", "missed") if outage.missed else ("failover",)
         level: Level = "failure" if outage.windows or outage.in_doubt else "warning"
-        _, _, said = describe_outage(outage, event.at).partition(": ")
-        who, _, what = said.rpartition("; ")
-        note = self._note(event, kinds, level, f"{outage.worker or 'the leader'} died; {what}", who)
+        _, _, details = describe_outage(outage, event.at).partition(": ")
+        rest, _, missed = details.rpartition("; ")
+        note = self._note(event, kinds, level, f"{outage.worker or 'the leader'} died; {missed}", rest)
         return [_held(note, f"outage {outage.id}", _SETTLES)]
 
     def _slowness(self, event: events.Slow) -> list[Note]:
@@ -112,13 +112,12 @@ class MessageWriter:
             over, self._slow = self._slow, ""
             note = self._note(event, ("slow",), "success", f"{event.worker} is no longer slow")
             return [_after(note, over)]
-        self._slow = self._slow or self._another("slow")
+        self._slow = self._slow or self._next_key("slow")
         title = f"{event.worker}, which leads, is slow"
         return [_held(self._note(event, ("slow",), "warning", title, event.reason), self._slow, MOMENT)]
 
     def _journal(self, event: events.JournalChanged) -> list[Note]:
         if event.state == "read":
-            # The journal is in order.
             return []
         level: Level = "success" if event.state == "written" else "failure"
         title = {
@@ -148,7 +147,7 @@ class MessageWriter:
             case "dead":
                 title = "a supervisor came back, and the bot had died without one"
             case _:
-                # The person who starts a bot knows it.
+                # A normal start needs no notification.
                 return []
         return [self._note(event, ("supervisor",), "warning", title)]
 
@@ -173,7 +172,7 @@ class MessageWriter:
         by = f" by {event.who}" if event.who else ""
         return [self._note(event, (kind,), level, title + by, event.why, event.detail)]
 
-    def _another(self, what: str) -> str:
+    def _next_key(self, what: str) -> str:
         self._times += 1
         return f"{what} {self._times}"
 

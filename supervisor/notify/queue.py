@@ -1,56 +1,74 @@
-"""What one target is sent, and when: the queue, its bound, the rate, and how long a failure is tried again.
+"""The queue of one target: what is sent and when, with a size limit, a rate limit and retries.
 
-Pure: notes and the time go in, and what is to be sent comes out. Times are monotonic ns, but for a note's own `at`.
+Pure: notes and the time go in, messages to send come out. Times are monotonic ns, except a note's own `at`.
 
-At most `burst` messages are sent in any time of `per`. What waits when the next one may be sent is put together into
-one: "and 12 more". A message that fails is tried again, more and more slowly, until it is `retry_for` old; then it is
-lost, and counted as such. What fails does not keep what comes after it from being remembered, up to a bound: the oldest
-go first, and the next message says how many.
+At most `burst` messages are sent in any `per`. Notes that wait for the next message are combined into it: "and 12
+more". A message that fails is retried with growing pauses until it is `retry_for` old; then it counts as lost.
+Meanwhile later notes are kept, up to a limit: the oldest are dropped first, and the next message says how many.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterable
+from typing import Literal
 
 import msgspec
 
 from ...protocol.duration import SECOND
-from ..config.notify_pace import NotifyPace
-from .message import Level, Note
+from ..config.notify_settings import Kind, NotifyPace
 
-__all__ = [
-    "NotifyQueue",
-    "QueuedMessage",
-]
+__all__ = ["Level", "Note", "NotifyQueue", "QueuedMessage"]
+
+Level = Literal["info", "success", "warning", "failure"]
+
+
+class Note(msgspec.Struct, frozen=True):
+    """A message. Targets that subscribe to one of `kinds` get it."""
+
+    kinds: tuple[Kind, ...]
+    level: Level
+    title: str
+    text: str
+    at: int
+    """When it happened, wall clock, ns."""
+    key: str = ""
+    """A waiting note is replaced by a later one with the same key; a sent one is not sent again."""
+    hold: int = 0
+    """How long it waits (ns): it may be replaced or become obsolete."""
+    over: str = ""
+    """The key of a waiting note that this one makes obsolete."""
+    only_after: bool = False
+    """Send this note only if that one was sent."""
+
 
 _MOST = 200
-"""Notes that wait."""
+"""The most notes that wait."""
 _MOST_KEYS = 500
 _SHOWN = 8
-"""Titles in a message that is several."""
+"""Titles shown in a combined message."""
 _PAUSES = (1, 2, 5, 15, 30, 60)
-"""Between tries, seconds; the last one again and again."""
+"""Pauses between retries, seconds; the last one repeats."""
 _LEVELS: tuple[Level, ...] = ("failure", "warning", "success", "info")
 
 
 class QueuedMessage(msgspec.Struct, frozen=True):
-    """What is sent: one note, or several in one."""
+    """A message to send: one note, or several combined."""
 
     title: str
     text: str
     level: Level
     notes: int
-    """How many notes it has."""
+    """How many notes it contains."""
     since: int
-    """From when on it was to be sent."""
+    """When it was first due."""
 
 
 class _Waits(msgspec.Struct, frozen=True):
     note: Note
     since: int
     begins: int
-    """Not before."""
+    """The earliest time to send it."""
 
 
 class NotifyQueue:
@@ -62,18 +80,18 @@ class NotifyQueue:
         self._waiting: deque[_Waits] = deque()
         self._sent_at: deque[int] = deque(maxlen=pace.burst)
         self._keys: dict[str, None] = {}
-        """Of notes that were sent; the newest last."""
+        """Keys of sent notes, newest last."""
         self._current: QueuedMessage | None = None
-        """What is being sent, or was and failed."""
+        """The message that is being sent, or is waiting for a retry."""
         self._sending = False
         self._tries = 0
         self._again = 0
         self._forgotten = 0
-        """Notes that found no room, and have not been reported yet."""
+        """Notes dropped because the queue was full, not reported yet."""
         self.sent = 0
-        """Notes so far that arrived,"""
+        """How many notes arrived so far."""
         self.lost = 0
-        """and that did not and never will."""
+        """How many notes were lost so far."""
 
     @property
     def waiting(self) -> int:
@@ -81,11 +99,11 @@ class NotifyQueue:
         return len(self._waiting) + (self._current.notes if self._current is not None else 0)
 
     def put(self, note: Note, now: int) -> None:
-        """Have a note sent when its time has come."""
+        """Queue a note."""
         begins = now + note.hold
         for waits in [waits for waits in self._waiting if waits.note.key]:
             if waits.note.key == note.key:
-                # The time that it has waited already counts.
+                # The time that it has waited counts.
                 begins = min(begins, waits.begins)
                 self._waiting.remove(waits)
             elif waits.note.key == note.over:
@@ -101,7 +119,7 @@ class NotifyQueue:
         self._waiting.append(_Waits(note, now, begins))
 
     def next_at(self, now: int) -> int | None:
-        """When `take` may have something, None when there is nothing that time alone brings about."""
+        """When `take` may return a message, None when that does not depend on time alone."""
         if self._sending:
             return None
         if self._current is not None:
@@ -110,19 +128,19 @@ class NotifyQueue:
         return None if begins is None else max(begins, self._free_at())
 
     def take(self, now: int) -> QueuedMessage | None:
-        """What is to be sent now; say what became of it with `arrived` or `failed` before the next one."""
+        """The message to send now. Call `arrived` or `failed` before taking the next one."""
         at = self.next_at(now)
         if at is None or now < at:
             return None
         if self._current is None:
             ripe = [waits for waits in self._waiting if waits.begins <= now]
-            # As long as more than one message may be sent, each note is one.
+            # While more than one message may be sent, each note is its own message.
             if self._free(now) > 1:
                 ripe = ripe[:1]
             for waits in ripe:
                 self._waiting.remove(waits)
                 self._remember(waits.note.key)
-            self._current = self._put_together(ripe)
+            self._current = self._combine(ripe)
         self._sending = True
         return self._current
 
@@ -132,7 +150,7 @@ class NotifyQueue:
         self._done(now)
 
     def failed(self, now: int, *, for_good: bool = False) -> bool:
-        """It could not be sent; return whether it is lost. `for_good`: trying again would change nothing."""
+        """Record that sending failed; return whether the message is lost. `for_good`: a retry is useless."""
         message = self._current
         assert message is not None
         self._sending = False
@@ -146,16 +164,14 @@ class NotifyQueue:
         return True
 
     def rest(self) -> QueuedMessage | None:
-        """All that has not been sent, as one message, whatever the time: there will be no other. None when all is."""
+        """All unsent notes as one last message, whatever the time; None when there are none."""
         failed = self._current if not self._sending else None
         ripe = list(self._waiting)
         self._waiting.clear()
         if failed is not None:
             note = Note((), failed.level, failed.title, failed.text, 0)
             ripe.insert(0, _Waits(note, failed.since, 0))
-        return self._put_together(ripe) if ripe else None
-
-    # parts
+        return self._combine(ripe) if ripe else None
 
     def _done(self, now: int) -> None:
         self._current = None
@@ -176,16 +192,16 @@ class NotifyQueue:
             while len(self._keys) > _MOST_KEYS:
                 del self._keys[next(iter(self._keys))]
 
-    def _put_together(self, ripe: list[_Waits]) -> QueuedMessage:
+    def _combine(self, ripe: list[_Waits]) -> QueuedMessage:
         since = min(waits.since for waits in ripe)
         notes = [waits.note for waits in ripe]
         forgotten, self._forgotten = self._forgotten, 0
-        gone = f"{forgotten} before these were lost: too many came at once" if forgotten else ""
+        gone = f"{forgotten} earlier ones were dropped: too many at once" if forgotten else ""
         if len(notes) == 1:
             note = notes[0]
             text = "\n".join(line for line in (note.text, gone) if line)
             return QueuedMessage(note.title, text, note.level, 1, since)
-        # What went wrong comes first.
+        # Failures come first.
         shown = sorted(notes, key=lambda note: _LEVELS.index(note.level))[:_SHOWN]
         level = shown[0].level
         lines = [_titled(note) for note in shown]

@@ -1,8 +1,7 @@
-"""Where a target is, as apprise writes it: a URL that is a secret, and what may be shown of it.
+"""The URL of a target, which is a secret, and what may be shown of it.
 
-In the configuration it may be written out, be named as a file (`url_file`), or have `${NAME}` in it for variables of
-the environment. It is looked up when something is sent, so a file that is renewed is read anew, and what is missing
-keeps nothing but that target from being told.
+The configuration has the URL itself, a file with it (`url_file`), or a URL with `${NAME}` for environment variables. It
+is resolved for each message, so that a changed file is read again, and a missing value affects only that target.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ _LONGEST = 16 * 1024
 _SHORTEST_SECRET = 4
 _OPEN_HOSTS = {"json", "jsons", "xml", "xmls", "form", "forms", "mailto", "mailtos", "apprise", "apprises", "ntfy",
                "ntfys", "gotify", "gotifys", "http", "https"}  # fmt: skip
-"""Schemes in whose URLs the host is a host. In others it is a part of the secret, as a bot's token is."""
+"""Schemes whose host part may be shown. In others it is part of the secret, such as a bot's token."""
 
 
 class Unresolved(NeverblinkError):
-    """There is no URL to send to; the message says what is missing, and no secret."""
+    """The target has no usable URL; the message says what is missing and contains no secret."""
 
 
 def url_of(target: NotifyTarget, environment: Mapping[str, str]) -> str:
@@ -36,12 +35,12 @@ def url_of(target: NotifyTarget, environment: Mapping[str, str]) -> str:
     path = Path(target.url_file)
     try:
         with path.open("rb") as file:
-            said = file.read(_LONGEST + 1)
+            content = file.read(_LONGEST + 1)
     except OSError as problem:
         raise Unresolved(f"url_file {path} can't be read: {problem.strerror}") from None
-    if len(said) > _LONGEST:
+    if len(content) > _LONGEST:
         raise Unresolved(f"url_file {path} is longer than any URL: is it the right file?")
-    lines = [line.strip() for line in said.decode(errors="replace").splitlines()]
+    lines = [line.strip() for line in content.decode(errors="replace").splitlines()]
     urls = [line for line in lines if line and not line.startswith("#")]
     if len(urls) != 1:
         raise Unresolved(
@@ -51,20 +50,20 @@ def url_of(target: NotifyTarget, environment: Mapping[str, str]) -> str:
 
 
 def scheme_of(url: str) -> str:
-    """What kind of target it is, as in `tgram`; "" when it is not a URL. This much may be shown."""
+    """The scheme of a URL, such as `tgram`, which may be shown; "" when it is not a URL."""
     scheme, there, _ = url.partition("://")
     return scheme.lower() if there and re.fullmatch(r"[a-zA-Z][a-zA-Z0-9+.-]*", scheme) else ""
 
 
 def redacted(text: str, url: str) -> str:
-    """`text` without anything in it that is in `url` and could be a secret."""
+    """`text` with every part of `url` that could be a secret replaced."""
     for secret in _secrets(url):
         text = text.replace(secret, "***")
     return text
 
 
 def _secrets(url: str) -> list[str]:
-    """Each part of a URL that is not to be seen, in the ways it can be written, the longest first."""
+    """The parts of a URL that must not be shown, in all their encodings, longest first."""
     parts: set[str] = {url}
     try:
         split = urlsplit(url)

@@ -1,7 +1,7 @@
-"""Having messages sent: by a process for one target, started when there is something to send, and let go afterwards.
+"""Sends messages to one target through a child process, started when there is a message and ended when idle.
 
-Nothing in here waits for a target: an order is written into a pipe that has room for it, and what became of it is
-heard later. A process that does not answer ends itself (see `apprise_sender`), or is killed.
+Nothing here waits for a target: a request is written into a pipe that has room for it, and its result is read later. A
+process that does not answer ends itself (see `apprise_sender`), or is killed.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from .queue import QueuedMessage
 __all__ = ["COMMAND", "WITHIN", "SenderProcess"]
 
 WITHIN = 30
-"""How long a target may take for a message, seconds."""
+"""The time limit for one message, seconds."""
 
 COMMAND = (sys.executable, "-P", "-m", "neverblink.supervisor.notify.apprise_sender")
 
 _GRACE = 150.0
-"""A process that cannot even end itself is killed so much later."""
+"""How much later a process that does not end itself is killed, seconds."""
 _IDLE = 60.0
 _READ = 64 * 1024
 
 
 class SenderProcess:
-    """Has messages sent. `done(receipt)` is called, in the loop, for each of them. To be closed."""
+    """Sends messages. Calls `done(result)` in the loop for each. To be closed."""
 
     def __init__(
         self,
@@ -51,30 +51,30 @@ class SenderProcess:
         self._command = command
         self._loop = asyncio.get_running_loop()
         self._run: _Run | None = None
-        self._expects = False
+        self._waiting = False
         self._timer: asyncio.TimerHandle | None = None
 
     @property
     def pid(self) -> int:
-        """The process's, 0 when there is none."""
+        """The pid of the process, 0 when none runs."""
         return self._run.process.pid if self._run is not None else 0
 
     def send(self, message: QueuedMessage, url: str) -> None:
         """Have a message sent; not before the one before it is done."""
-        assert not self._expects
+        assert not self._waiting
         try:
-            run = self._give(message, url)
+            run = self._write(message, url)
         except OSError as problem:
             reason = f"nothing can be sent from here: {problem.strerror}"
             self._loop.call_soon(self._done, SendResult(False, reason))
             return
-        self._expects = True
+        self._waiting = True
         self._in(self._within + _GRACE, lambda: run.process.signal(signal.SIGKILL))
 
     async def close(self, last: QueuedMessage | None, url: str, within: float) -> None:
-        """Give it the last thing to send, wait so many seconds for the end of it, and leave the rest to it alone."""
+        """Send a last message, wait for the process for so many seconds, then leave it to finish alone."""
         try:
-            run = self._run if last is None else self._give(last, url)
+            run = self._run if last is None else self._write(last, url)
         except OSError:
             run = self._run
         self._dismiss()
@@ -85,35 +85,35 @@ class SenderProcess:
             except TimeoutError:
                 run.forget()
 
-    def _give(self, message: QueuedMessage, url: str) -> _Run:
+    def _write(self, message: QueuedMessage, url: str) -> _Run:
         if self._run is None:
             self._run = _Run(self._command, self._environment, self._loop, self._answered, self._ended)
         self._run.write(SendRequest(url, message.title, message.text, message.level, self._within))
         return self._run
 
-    def _answered(self, run: _Run, receipt: SendResult) -> None:
-        if run is self._run and self._expects:
-            self._expects = False
+    def _answered(self, run: _Run, result: SendResult) -> None:
+        if run is self._run and self._waiting:
+            self._waiting = False
             self._in(_IDLE, self._dismiss)
-            self._done(receipt)
+            self._done(result)
 
     def _ended(self, run: _Run, code: int) -> None:
         if run is not self._run:
             return
         self._run = None
-        if self._expects:
-            self._expects = False
+        if self._waiting:
+            self._waiting = False
             self._cancel()
             late = code in (-signal.SIGALRM, -signal.SIGKILL)
             how = (
                 f"no answer within {self._within} s"
                 if late
-                else f"what sends it ended with {describe_exit(code)}"
+                else f"the sender ended with {describe_exit(code)}"
             )
             self._done(SendResult(False, how))
 
     def _dismiss(self) -> None:
-        """Nothing more is coming: it ends when it has sent what it has."""
+        """Close its input: it ends after the last request."""
         self._cancel()
         run, self._run = self._run, None
         if run is not None:
@@ -130,7 +130,7 @@ class SenderProcess:
 
 
 class _Run:
-    """One process. It is watched, and so reaped, until its end, whether or not anybody still has something for it."""
+    """One sender process, watched and reaped until its end."""
 
     def __init__(
         self,
@@ -142,9 +142,9 @@ class _Run:
     ) -> None:
         self.gone = asyncio.Event()
         self._answered = answered
-        self._told_end = ended
+        self._on_end = ended
         self._loop = loop
-        self._heard = b""
+        self._partial = b""
         self._child = subprocess.Popen(
             command,
             cwd="/",
@@ -161,23 +161,23 @@ class _Run:
         os.set_blocking(self._stdin.fileno(), False)
         os.set_blocking(self._stdout.fileno(), False)
         self.process = Process(self._child, self._ended, loop)
-        loop.add_reader(self._stdout.fileno(), self._hear)
+        loop.add_reader(self._stdout.fileno(), self._read)
 
-    def write(self, order: SendRequest) -> None:
-        """Give it an order: they are bounded, and far smaller than a pipe. Raises OSError."""
-        os.write(self._stdin.fileno(), msgspec.json.encode(order) + b"\n")
+    def write(self, request: SendRequest) -> None:
+        """Write a request, which is far smaller than a pipe's buffer. Raises OSError."""
+        os.write(self._stdin.fileno(), msgspec.json.encode(request) + b"\n")
 
     def end(self) -> None:
         self._stdin.close()
 
     def forget(self) -> None:
-        """Leave it to itself."""
+        """Stop watching the process, which runs on."""
         self.process.let_go()
         self._close()
-        # Popen would complain otherwise: its child has been reaped.
+        # Otherwise Popen warns that its child still runs.
         self._child.returncode = 0
 
-    def _hear(self) -> None:
+    def _read(self) -> None:
         try:
             piece = os.read(self._stdout.fileno(), _READ)
         except BlockingIOError:
@@ -185,20 +185,20 @@ class _Run:
         if not piece:
             self._loop.remove_reader(self._stdout.fileno())
             return
-        *lines, self._heard = (self._heard + piece).split(b"\n")
+        *lines, self._partial = (self._partial + piece).split(b"\n")
         for line in lines:
             try:
-                receipt = msgspec.json.decode(line, type=SendResult)
+                result = msgspec.json.decode(line, type=SendResult)
             except UNDECODABLE:
                 continue
-            self._answered(self, receipt)
+            self._answered(self, result)
 
     def _ended(self, code: int) -> None:
-        # What it said last may still lie in the pipe.
-        self._hear()
+        # Its last answer may still be in the pipe.
+        self._read()
         self._close()
         self.gone.set()
-        self._told_end(self, code)
+        self._on_end(self, code)
 
     def _close(self) -> None:
         self._loop.remove_reader(self._stdout.fileno())

@@ -15,9 +15,8 @@ import msgspec
 
 from ...protocol.errors import NeverblinkError
 from ..store.state_dir import Home
-from ..system.account import expanded
-from ..system.durable import rename_durably
-from ..system.ownership import give_to_owner
+from ..system.account import expanded, give_to_owner
+from ..system.disk import rename_durably
 from ..system.text import clean, is_encodable
 from .git import GitError, ask, ask_bytes
 from .hooked_repositories import forget, remember

@@ -29,8 +29,7 @@ from ...protocol.assignment import SOURCES
 from ...protocol.errors import NeverblinkError
 from ...protocol.wire import UNDECODABLE
 from ..store.history_rows import CommitNote
-from ..system.disk_space import need
-from ..system.durable import sync_directory, sync_tree
+from ..system.disk import need, sync_directory, sync_tree
 from .copy_tree import (
     LED,
     MANIFEST,

@@ -17,7 +17,7 @@ import msgspec
 
 from ...protocol.commands import Deploy
 from ..config.config import Config, ConfigError, load
-from ..system.disk_space import need
+from ..system.disk import need
 from ..system.errors import Refusal
 from ..system.text import clean
 from . import git

@@ -15,7 +15,7 @@ import zmq
 
 from ...protocol.commands import Answer, Command, Fault
 from ..store.state_dir import Home
-from ..system.helper_main import run_helper, say
+from ..system.helper_process import run_helper, say
 from ..system.streams import complete_streams
 from .authentication import ZapHandler
 from .client_keys import ClientKeys

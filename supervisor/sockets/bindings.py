@@ -21,7 +21,7 @@ import msgspec
 import zmq
 
 from ..store.state_dir import Sockets
-from ..system.descriptors import left, limit
+from ..system.open_files import left, limit
 
 __all__ = ["Bindings", "room_within"]
 

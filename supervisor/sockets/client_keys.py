@@ -24,8 +24,8 @@ from zmq.utils import z85
 
 from ...protocol.errors import NeverblinkError
 from ...protocol.keys import NO_CURVE, SIZE
-from ..system.durable import rename_durably
-from ..system.names import NAME_RULE, is_valid_name
+from ..system.disk import rename_durably
+from ..system.text import NAME_RULE, is_valid_name
 from .worker_keys import public_of
 
 __all__ = ["AccessError", "ClientKey", "ClientKeys", "client_keys", "key_of", "new_secret"]

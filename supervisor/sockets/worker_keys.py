@@ -28,7 +28,7 @@ from zmq.utils import z85
 
 from ...protocol.errors import NeverblinkError
 from ...protocol.keys import NO_CURVE, SIZE, Keys, derive
-from ..system.durable import rename_durably
+from ..system.disk import rename_durably
 
 __all__ = ["WorkerKeys", "WorkerKeysError", "public_of"]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from ...protocol.wire import UNDECODABLE
-from ..system.durable import rename_durably
+from ..system.disk import rename_durably
 from .state_dir import Home
 
 __all__ = ["Identity", "id_of", "keep", "recognise"]

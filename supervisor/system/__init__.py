@@ -1,1 +1,1 @@
-"""What the supervisor needs of the operating system and of text from outside."""
+"""The operating system and text from outside: processes, permissions, disk, signals, timers, logs."""

@@ -1,7 +1,7 @@
-"""The environment variables that a build sees: those that tools need, and never the bot's secrets.
+"""The environment variables of a build: those that tools need, and none of the bot's secrets.
 
-Building a release runs code of other people: a package's build script, a compiler's wrapper. Its environment is made
-from a list of names, so that a key which the supervisor was started with does not reach it.
+Building a release runs third-party code: a package's build script, a compiler's wrapper. Its environment is made from
+an allow list, so that a key in the supervisor's environment does not reach it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 __all__ = ["build_environment", "is_name"]
 
 _ALLOWED = (
-    # who and where
+    # user and locale
     *(
         "HOME",
         "USER",
@@ -29,7 +29,7 @@ _ALLOWED = (
         "TZ",
     ),
     *("TERM", "COLUMNS", "XDG_*"),
-    # the way out
+    # network
     *(
         "HTTP_PROXY",
         "HTTPS_PROXY",
@@ -79,7 +79,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\*?")
 
 
 def build_environment(ours: Mapping[str, str], more: Iterable[str] = ()) -> dict[str, str]:
-    """Those of our variables that a build sees; `more` are names to be added, or their beginnings with a `*` after."""
+    """The variables of `ours` that a build gets; `more` adds names, or prefixes followed by `*`."""
     allowed, begins = set[str](), set[str]()
     for name in (*_ALLOWED, *more):
         (begins if name.endswith("*") else allowed).add(name.removesuffix("*"))
@@ -92,5 +92,5 @@ def build_environment(ours: Mapping[str, str], more: Iterable[str] = ()) -> dict
 
 
 def is_name(text: str) -> bool:
-    """Whether `text` is the name of a variable, or the beginning of one with a `*` after it."""
+    """Whether `text` is the name of a variable, or a prefix followed by `*`."""
     return _NAME.fullmatch(text) is not None

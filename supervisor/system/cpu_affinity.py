@@ -1,11 +1,11 @@
-"""New workers keep out of the leader's way.
+"""Keeps new workers off the leader's core.
 
-Starting an interpreter, importing the user's code and restoring a large state is heavy work, and a leader whose core it
-lands on feels it in its ticks. So a new worker may use every core but the one the leader last ran on, until it has
-rehearsed; then all of them are its own again, before it can lead.
+Starting an interpreter, importing the user's code and restoring a large state is heavy work, and delays the ticks of a
+leader on the same core. So a new worker may use every core except the one the leader last ran on, until it has
+rehearsed; then it gets all cores back, before it can lead.
 
-Affinity, and not `nice`: an unprivileged process can widen its own affinity again, but can't lower its niceness. It is
-a courtesy: where the kernel refuses (a container, one core only) nothing happens.
+Affinity, and not `nice`: an unprivileged process can widen its own affinity again, but cannot lower its niceness. Best
+effort: where the kernel refuses (a container, a single core) nothing happens.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class CpuAffinity:
     """Keeps one worker off the leader's core until `free`."""
 
     def __init__(self, pid: int, leader: int) -> None:
-        """Restrict process `pid`, just started, so that it stays away from the core where process `leader` ran."""
+        """Restrict process `pid`, just started, to the cores other than the one process `leader` last ran on."""
         self._pid = pid
         self._kept: set[int] | None = None
         try:
@@ -36,7 +36,7 @@ class CpuAffinity:
 
     @classmethod
     def found(cls, pid: int) -> CpuAffinity:
-        """The courtesy that an earlier supervisor may have kept process `pid` by; to be freed."""
+        """The restriction that an earlier supervisor may have set on process `pid`; to be freed."""
         found = cls.__new__(cls)
         found._pid, found._kept = pid, None
         try:
@@ -53,7 +53,7 @@ class CpuAffinity:
         return self._kept is not None
 
     def free(self) -> None:
-        """Give every thread of the worker all cores back, except those that the bot itself has bound elsewhere."""
+        """Give all cores back to every thread of the worker, except threads that the bot has bound itself."""
         kept, self._kept = self._kept, None
         if kept is None:
             return

@@ -1,11 +1,11 @@
-"""When a bot without a leader is started again. Rules only: the caller has the clock.
+"""When a bot without a leader is restarted. Rules only: the caller has the clock.
 
-The first start after a death comes at once, since there is money in the market. Starts of one release that fail in a
-row, or lead only to another early death, are spaced more and more widely, up to a bound. They never end: what is wrong
-may be outside (an exchange that is away, a disk that is full), and only an operator decides that a bot stays down.
+The first restart after a death is immediate, since the bot has money in the market. When starts of one release fail in
+a row, or its workers die early, the pauses grow up to a limit. Restarts never stop: the cause may be external (an
+exchange that is down, a full disk), and only an operator decides that a bot stays down.
 
-Counted is what needed a new start: not a death after which a standby or the old worker went on. Each release is counted
-for itself, so a bad release costs the good one nothing.
+Only deaths that needed a restart count, not those after which a standby or the old worker led. Each release has its own
+count, so a bad release does not delay a good one.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ class CrashBackoff:
         return self._failures.get(release, 0)
 
     def crash_loop(self, release: str) -> bool:
-        """Whether it has failed more often than is answered with short pauses."""
+        """Whether it has failed more often than there are short pauses."""
         return self.failures(release) > len(_PAUSES)
 
     def failed(self, release: str, lived: int = 0, ticks: int = 0) -> None:
         """The release failed after it had led for `lived` ns and `ticks` ticks."""
         if settled(lived, ticks):
-            # The bot was well for a while, whatever was wrong with any release before.
+            # The bot ran well for a while: earlier failures of any release no longer count.
             self._failures.clear()
         self._failures[release] = self.failures(release) + 1
 
     def forget(self) -> None:
-        """An operator has named the code to go on with: count from zero."""
+        """Count from zero, after an operator has chosen the release."""
         self._failures.clear()
 
     def pause(self, release: str, at_most: int = AT_MOST) -> int:
@@ -58,5 +58,6 @@ class CrashBackoff:
 
 
 def settled(lived: int, ticks: int) -> bool:
-    """Whether a leader that lived for `lived` ns and ran so many ticks did well, so that its death is a first one."""
+    """Whether a leader that lived for `lived` ns and ran `ticks` ticks was healthy, so that its death starts a new
+    count."""
     return lived >= _SETTLED_FOR and ticks >= _SETTLED_TICKS

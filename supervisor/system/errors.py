@@ -1,4 +1,4 @@
-"""A command that is not carried out: what the operator gets instead of a result."""
+"""The error of a command that is refused or fails."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Refusal"]
 
 
 class Refusal(NeverblinkError):
-    """The command was refused, or has failed; `fault` is the answer."""
+    """The command was refused or failed; `fault` is its answer."""
 
     def __init__(self, code: Code, message: str, **facts: Any) -> None:
         super().__init__(message)

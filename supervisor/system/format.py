@@ -1,4 +1,4 @@
-"""How times, sizes and counts are said to people: short, with three digits that matter. Programs get integers."""
+"""Formats times, sizes and counts for people, with three significant digits. Programs get integers."""
 
 from __future__ import annotations
 

@@ -1,43 +1,46 @@
-"""A helper process of the supervisor: starts it, starts it again when it ends, and takes it along when it leaves.
+"""A helper process of the supervisor: starts it, restarts it when it ends, and stops it with the supervisor.
 
-What strangers can reach (a web page, a TCP port) lives in such a process: whatever they do to it, the supervisor goes
-on. The two share nothing but two pipes. The helper's standard input says nothing; when it is closed, by us or by our
-death, the helper leaves. Its standard output carries a sign of life every few seconds, so that a helper that hangs is
-ended too, and lines for people. See `helper_main` for the other side.
+What the network can reach (a web page, a TCP port) runs in such a process: whatever happens to it, the supervisor runs
+on. The two share only two pipes. The helper's standard input carries nothing; when it is closed, by the supervisor or
+by its death, the helper ends. Its standard output carries a heartbeat every few seconds, so that a helper that hangs is
+ended too, and lines for the log. `helper_main` is the helper's side.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from .log_file import bound_file, open_for_child
+from .permissions import privately
 from .process import Process, describe_exit
-from .worker_log import last_line
+from .tail import last_line
 
-__all__ = ["ALIVE", "ALIVE_EVERY", "HelperProcess"]
+__all__ = ["ALIVE", "ALIVE_EVERY", "HelperProcess", "run_helper", "say"]
 
 _PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0, 15.0)
 _SETTLED = 30.0
 _LEAVE_WITHIN = 2.0
 ALIVE_EVERY = 2.0
-"""Seconds between two signs of life."""
+"""Seconds between two heartbeats."""
 ALIVE = b"."
 SILENT_FOR = 30.0
-"""Seconds without a sign of life, after which a helper is ended and started again."""
+"""Seconds without a heartbeat after which a helper is killed and restarted."""
 _LONGEST_LINE = 4096
 _LONGEST_LOG = 1024 * 1024
-"""Bytes of standard error that are kept."""
+"""How much of standard error is kept, bytes."""
 
 
 class HelperProcess:
     """Keeps `command` running in the directory `home`; what it writes to standard error goes to the file `log`.
 
-    `name` is what people call it; `tell` is told what they should know. To be closed.
+    `name` is its name in messages; `tell` logs a line. To be closed.
     """
 
     def __init__(
@@ -69,11 +72,11 @@ class HelperProcess:
 
     @property
     def pid(self) -> int:
-        """The process's, 0 when there is none."""
+        """The pid of the process, 0 when none runs."""
         return self._process.pid if self._process is not None and self._process.running else 0
 
     async def close(self) -> None:
-        """End the process, and wait until it has."""
+        """End the process, and wait for its end."""
         self._closed = True
         if self._again is not None:
             self._again.cancel()
@@ -149,8 +152,8 @@ class HelperProcess:
             return
         if self._loop.time() - self._since > _SETTLED:
             self._failures = 0
-        said = last_line(self._log)
-        self._failed(f"{describe_exit(code)}{f': {said}' if said else ''}")
+        last = last_line(self._log)
+        self._failed(f"{describe_exit(code)}{f': {last}' if last else ''}")
 
     def _failed(self, why: str) -> None:
         pause = _PAUSES[min(self._failures, len(_PAUSES) - 1)]
@@ -160,3 +163,52 @@ class HelperProcess:
             )
         self._failures += 1
         self._again = self._loop.call_later(pause, self._start)
+
+
+_NICE = 10
+_MOST_FILES = 1024
+"""The last limit on connections: those still in their handshake count too."""
+
+
+def run_helper(serve: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    """Run `serve(until)`; `until` is set when the helper has to end. Exceptions of `serve` propagate."""
+    _step_back()
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        until = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, until.set)
+        # Standard input ends with the supervisor, however that ended.
+        loop.add_reader(0, lambda: os.read(0, 4096) or until.set())
+        loop.call_soon(_alive, loop)
+        await serve(until)
+
+    with privately():
+        asyncio.run(run())
+
+
+def say(text: str) -> None:
+    """Send the supervisor a line to log."""
+    with suppress(OSError):
+        os.write(1, f"{text}\n".replace("\n", " ", text.count("\n")).encode(errors="replace"))
+
+
+def _alive(loop: asyncio.AbstractEventLoop) -> None:
+    """Send the supervisor a heartbeat every few seconds."""
+    # When the supervisor has ended, the end of standard input shows it.
+    with suppress(OSError):
+        os.write(1, ALIVE)
+    loop.call_later(ALIVE_EVERY, _alive, loop)
+
+
+def _step_back() -> None:
+    """Lower this process's priority: requests from outside must not delay a tick."""
+    try:
+        os.nice(_NICE)
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    except OSError:
+        pass
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    least = _MOST_FILES if most == resource.RLIM_INFINITY else min(_MOST_FILES, most)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (least, most))

@@ -1,4 +1,4 @@
-"""The command that installs neverblink, or one of its extras, where it is missing."""
+"""The command that installs neverblink or one of its extras."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["install_command"]
 
 
 def install_command(extra: str = "", python: str = sys.executable) -> str:
-    """A command for the shell that installs neverblink with `extra` for the interpreter `python`.
+    """The shell command that installs neverblink with `extra` for the interpreter `python`.
 
-    It names the directory that this neverblink was installed from, where there is one: a clone, most often.
+    Names the directory that this neverblink was installed from, if any: usually a clone.
     """
     what = f"{_source() or 'neverblink'}{f'[{extra}]' if extra else ''}"
     return f"{quote(python)} -m pip install {quote(what)}"
@@ -21,7 +21,7 @@ def install_command(extra: str = "", python: str = sys.executable) -> str:
 
 def _source() -> str:
     """The directory or file that this neverblink was installed from, "" when it came from an index."""
-    # Every command imports this file, and few need the hint: this import is a tenth of a command's start.
+    # Every command imports this file and few need the hint; this import takes a tenth of a command's start time.
     from importlib.metadata import distributions
 
     for found in distributions(name="neverblink"):

@@ -1,13 +1,13 @@
-"""A home is for its user alone: no other user can enter it, or read or write anything in it, whatever the umask was.
+"""Keeps a home private: no other user can enter it, or read or write anything in it, whatever the umask.
 
-The home's own mode (0700) is what keeps others out. What is in it is closed all the same, because a directory is
-copied, mounted or shared more easily than one thinks, and then each file stands for itself. It is closed from the top
-down: once a directory is closed, no other user can put anything into it meanwhile.
+The home's own mode (0700) keeps others out. Its contents are closed as well, because a directory is easily copied,
+mounted or shared, and then each file's own mode counts. It is closed from the top down: no other user can put anything
+into a directory that is closed.
 
-What another user owns is not made ours: that user can open it again, and a supervisor that is root would write into
-what another user can move. So that is refused. A symbolic link of another user's is refused too: it was planted while
-others could write here, and leads to where that user wants us to write. Our own links are followed as directories are
-(a journal may lie on a disk of its own); logs and the history never follow one.
+Files of another user are refused, not taken over: that user could open them again, and a supervisor that is root would
+write where another user can move things. A symbolic link of another user is refused too: it was made while others could
+write here, and may lead anywhere. This user's own links are followed like directories (a journal may be on another
+disk); logs and the history never follow a link.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _OTHERS = 0o077
 
 
 class NotOurs(NeverblinkError):
-    """`path` belongs to the user with the number `owner`."""
+    """`path` belongs to the user with the number `owner`, not to this one."""
 
     def __init__(self, path: Path, owner: int) -> None:
         me, them = user_name(os.geteuid()), user_name(owner)
@@ -52,12 +52,12 @@ class ForeignLink(NotOurs):
 
 
 def close_to_others(root: Path, but_not_in: Path | None = None) -> None:
-    """Take every right of the group and of others from the directory `root` and all that is in it.
+    """Remove all permissions of group and others from the directory `root` and everything in it.
 
-    The directory `but_not_in` is closed, and what is right in it must be this user's: others may have put something
-    there while they could. Deeper in it all is left as it is.
+    The directory `but_not_in` is closed, and its direct entries must belong to this user: others may have put something
+    there before. Deeper levels are left as they are.
 
-    Links of this user stay as they are, and where they lead to is not looked at. Raises `NotOurs` for what belongs to
+    Links of this user stay, and their targets are not checked. Raises `NotOurs` for what belongs to
     another user, links included, and `OSError`.
     """
     _check_link(root, root.lstat())
@@ -75,7 +75,7 @@ def close_to_others(root: Path, but_not_in: Path | None = None) -> None:
                         continue
                     _close(path, found)
                 except FileNotFoundError:
-                    # A worker that is alive goes on writing its journal, and leaves.
+                    # A live worker rotates its journal meanwhile.
                     continue
                 if path == but_not_in:
                     _check_entries(path)
@@ -85,9 +85,9 @@ def close_to_others(root: Path, but_not_in: Path | None = None) -> None:
 
 @contextmanager
 def privately(umask: int = _OTHERS) -> Generator[int]:
-    """While entered, what this process makes is for its user alone; gives the umask that was in force before.
+    """Inside, files that this process makes are private to its user; yields the previous umask.
 
-    The umask is the whole process's, all its threads included.
+    The umask applies to all threads of the process.
     """
     before = os.umask(umask)
     try:
@@ -97,7 +97,8 @@ def privately(umask: int = _OTHERS) -> Generator[int]:
 
 
 def no_access(path: Path) -> str:
-    """Why this process can't read the file or directory `path`, with the mend; "" when it can, or nothing is there."""
+    """Why this process cannot read the file or directory `path`, with the fix; "" when it can or nothing exists there.
+    Why this process cannot read the file or directory `path`, with the fix; "" when it can or nothing exists there."""
     for place in (*reversed(path.parents), path):
         try:
             found = place.stat()
@@ -112,7 +113,7 @@ def no_access(path: Path) -> str:
 
 
 def user_name(number: int) -> str:
-    """The name of the user with this number, as far as it has one here."""
+    """The name of the user with this number, or `user NUMBER`."""
     try:
         return pwd.getpwuid(number).pw_name
     except KeyError:
@@ -125,7 +126,7 @@ def _check_link(path: Path, found: os.stat_result) -> None:
 
 
 def _check_entries(directory: Path) -> None:
-    """Raise `NotOurs` for what belongs to another user right in the directory."""
+    """Raise `NotOurs` for a direct entry of the directory that belongs to another user."""
     with os.scandir(directory) as entries:
         for entry in entries:
             try:

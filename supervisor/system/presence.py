@@ -16,14 +16,14 @@ _TABLE = Path("/proc/net/unix")
 
 
 def key_of(home: Path) -> str:
-    """The key of the home at this path, whether it is there or not."""
+    """The key of the home at this path, whether or not it exists."""
     root = os.stat("/")
-    # The home itself may be a link to another disk, and the link may be what was removed.
+    # The home may be a link to another disk, and the link itself may have been removed.
     return home_key(str(home.parent.resolve() / home.name), (root.st_dev, root.st_ino))
 
 
 def mark_supervisor(home: Path) -> socket | None:
-    """Mark this process as a supervisor of the home until the socket is closed; None where that is not possible."""
+    """Mark this process as a supervisor of the home until the socket is closed; None where that fails."""
     mark = socket(AF_UNIX, SOCK_STREAM)
     with suppress(OSError, ValueError):
         started = started_at(os.getpid()) or 0
@@ -34,20 +34,20 @@ def mark_supervisor(home: Path) -> socket | None:
 
 
 def marked(home: Path) -> list[Presence]:
-    """The other processes that are marked as this home's, alive, and run by this user or by root."""
+    """The other live processes marked as this home's that run as this user or as root."""
     try:
         table = _TABLE.read_text(errors="replace")
     except OSError:
         return []
     return [
-        one
-        for one in presences(table, key_of(home))
-        if one.pid != os.getpid() and alive(one.pid, one.started) and _is_trusted(one.pid)
+        found
+        for found in presences(table, key_of(home))
+        if found.pid != os.getpid() and alive(found.pid, found.started) and _is_trusted(found.pid)
     ]
 
 
 def _is_trusted(pid: int) -> bool:
-    """Whether another user can't have made it: anyone can bind an address that names any process."""
+    """Whether the process runs as this user or root: anyone can bind an address that names any process."""
     try:
         return os.stat(f"/proc/{pid}").st_uid in (0, os.geteuid())
     except OSError:

@@ -1,9 +1,11 @@
-"""A worker's process: who it is, and the news that it has ended.
+"""A process: its identity, its end, and what it is doing.
 
-A pid alone can be another process by now; with its start time it is one process for as long as the host is up. The
-end comes through a pidfd, which becomes readable the moment the process is gone: no SIGCHLD handler, no polling, and
-no other child is ever reaped. A process that an earlier supervisor started ends in the same way, but only its
-parent may ask how, so its exit status stays unknown.
+A pid alone may be reused by another process; a pid with its start time is unique until the host restarts. The end is
+signalled by a pidfd, which becomes readable when the process ends: no SIGCHLD handler, no polling, and no other child
+is reaped. The end of a process that an earlier supervisor started is signalled in the same way, but only a parent gets
+the exit status, so that stays unknown.
+
+A process that sends nothing may be stopped, wait for a disk, compute, or be blocked for ever: /proc tells these apart.
 """
 
 from __future__ import annotations
@@ -15,10 +17,21 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from ...protocol.lease import started_of
 from ...protocol.presence import field_of
 
-__all__ = ["Adopted", "Process", "alive", "describe_exit", "is_stopped", "started_at"]
+__all__ = [
+    "Adopted",
+    "Process",
+    "ProcessActivity",
+    "alive",
+    "describe_exit",
+    "doing",
+    "is_stopped",
+    "started_at",
+]
 
 
 class _Watched:
@@ -42,7 +55,7 @@ class _Watched:
         return True
 
     def let_go(self) -> None:
-        """Stop watching; the process runs on."""
+        """Stop watching; the process keeps running."""
         if self._fd >= 0:
             self._loop.remove_reader(self._fd)
             os.close(self._fd)
@@ -55,7 +68,7 @@ class _Watched:
 class Process(_Watched):
     """Watches a child. `on_exit(code)` is called once from the loop: the exit status, negative for a signal.
 
-    Raises `OSError` when it can't be watched, for want of a descriptor; then the child has been ended.
+    Raises `OSError` when it cannot be watched because no descriptor is free; then the child has been killed.
     """
 
     def __init__(
@@ -64,7 +77,7 @@ class Process(_Watched):
         self.code: int | None = None
         self._child = child
         self._on_exit = on_exit
-        # Not reaped before we do it, so the pid is ours and the pidfd can't be another's.
+        # Only this class reaps it, so the pid is still the child's, and so is the pidfd.
         try:
             fd = os.pidfd_open(child.pid)
         except OSError:
@@ -83,7 +96,7 @@ class Process(_Watched):
             return
         self.let_go()
         code = found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
-        # Or Popen would wait for the pid by itself one day, and by then it may be another process.
+        # Otherwise Popen would wait for the pid itself later, when it may be another process.
         self._child.returncode = code
         self.code = code
         self._on_exit(code)
@@ -92,7 +105,7 @@ class Process(_Watched):
 class Adopted(_Watched):
     """Watches a process that another process started. `on_exit(None)` is called once from the loop, when it has ended.
 
-    Raises ProcessLookupError when this very process does not run any more.
+    Raises ProcessLookupError when this process no longer runs.
     """
 
     def __init__(
@@ -100,7 +113,7 @@ class Adopted(_Watched):
     ) -> None:
         self._on_exit = on_exit
         fd = os.pidfd_open(pid)
-        # In this order: what the pidfd names can't change any more, and by now it is what we look for, or it is not.
+        # In this order: the pidfd is bound to one process first, then that process is checked.
         if not alive(pid, started):
             os.close(fd)
             raise ProcessLookupError(pid)
@@ -120,7 +133,7 @@ def started_at(pid: int) -> int | None:
 
 
 def alive(pid: int, started: int) -> bool:
-    """Whether this very process still runs: not only the number, and not a zombie that was not reaped."""
+    """Whether this process (not just its pid) still runs. A zombie does not."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
         return started_of(stat) == started and field_of(stat, 3) not in (b"Z", b"X")
@@ -144,3 +157,29 @@ def describe_exit(code: int) -> str:
         return f"killed by {signal.Signals(-code).name}"
     except ValueError:
         return f"killed by signal {-code}"
+
+
+_TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+
+
+class ProcessActivity(msgspec.Struct, frozen=True):
+    """`state` is the letter of /proc/PID/stat (R runs, S sleeps, D waits for a disk, T is stopped, Z is dead).
+
+    `cpu` is the time all its threads have computed, ns. `tracer` is the pid of a debugger that is attached, 0 without.
+    """
+
+    state: str
+    cpu: int = 0
+    tracer: int = 0
+
+
+def doing(pid: int) -> ProcessActivity | None:
+    """What process `pid` is doing, None when it does not exist."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+        status = Path(f"/proc/{pid}/status").read_bytes()
+        tracer = status.partition(b"\nTracerPid:")[2].split()[0]
+        ticks = int(field_of(stat, 14)) + int(field_of(stat, 15))
+        return ProcessActivity(field_of(stat, 3).decode(), ticks * _TICK, int(tracer))
+    except (OSError, ValueError, IndexError):
+        return None

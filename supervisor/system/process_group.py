@@ -1,13 +1,13 @@
 """Ends what a worker started and left behind: the processes of its session.
 
-A worker leads a session of its own, and what it starts (a subprocess, a pool, a pipeline in groups of its own) is in
-it, unless that asked for a session of its own. When the worker has ended, in whatever way, the rest of the session gets
+A worker leads its own session, and what it starts (a subprocess, a pool, a pipeline in its own groups) is in it, unless
+that calls setsid. When the worker has ended, in whatever way, the rest of the session gets
 SIGTERM, and SIGKILL a moment later.
 
-A number must not be trusted twice. While any process is in a session, the kernel gives the session's number to no new
-process, so a session that was the worker's stays the worker's for as long as the same member is seen in it. A process
-that has the worker's number and another start time is a stranger, and then nothing is ended. When no supervisor saw the
-worker's end, a member also has to carry the variable that the worker was started with.
+Numbers are reused. While any process is in a session, the kernel gives the session's number to no new process, so a
+session that was the worker's stays the worker's as long as the same member is seen in it. If a process has the worker's
+number and another start time, the number was reused, and nothing is ended. When no supervisor saw the worker's end, a
+member must also carry the environment variable that the worker was started with.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from ...protocol.presence import field_of
 __all__ = ["GRACE", "MARK", "ProcessGroups", "end_group", "mark_of"]
 
 MARK = "NEVERBLINK_WORKER"
-"""The variable that says, to a process and to everything it starts, of which worker it is."""
+"""The environment variable that marks a worker's process and everything it starts."""
 GRACE = 1.0
 """Seconds between SIGTERM and SIGKILL."""
 _LOOK_EVERY = 0.05
 
 
 class ProcessGroups:
-    """Ends groups beside the loop. Calls `say` about processes that had to be ended."""
+    """Ends groups in threads. Logs with `say` which processes had to be ended."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
         self._tasks: set[asyncio.Task[None]] = set()
 
     def end(self, worker: str, pid: int, started: int, mark: str = "") -> None:
-        """The process `pid`, which was `worker`, has ended: end what is left of its group. See `end_group`."""
+        """End what is left of the group of process `pid`, which was `worker` and has ended. See `end_group`."""
         task = asyncio.get_running_loop().create_task(self._end(worker, pid, started, mark))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -60,11 +60,11 @@ class ProcessGroups:
 def end_group(pid: int, started: int, mark: str = "") -> int:
     """End the session that process `pid` led, which has ended; return how many processes were in it.
 
-    `started` is the start time of that process. With a `mark`, only when one of them carries it. Waits for twice
-    `GRACE` seconds at most.
+    `started` is the start time of that process. With a `mark`, only when a member carries it. Waits at most twice
+    `GRACE` seconds.
     """
     known = first = _members(pid, started)
-    if not known or (mark and not any(_carries(one, mark) for one in known)):
+    if not known or (mark and not any(_carries(pid, mark) for pid in known)):
         return 0
     _signal(known, signal.SIGTERM)
     until = time.monotonic() + GRACE
@@ -76,19 +76,19 @@ def end_group(pid: int, started: int, mark: str = "") -> int:
             return len(first)
         if number != signal.SIGKILL and time.monotonic() >= until:
             number, until = signal.SIGKILL, until + GRACE
-        # One that was started meanwhile has not been asked.
+        # Members that were started meanwhile get SIGTERM too.
         _signal(left if number == signal.SIGKILL else dict(left.items() - known.items()), number)
         known = known | left
     return len(first)
 
 
 def mark_of(worker: str, run: str) -> str:
-    """What `MARK` says in a worker whose home has its sockets in `run`."""
+    """The value of `MARK` in a worker whose home has its sockets in `run`."""
     return f"{worker}@{run}"
 
 
 def _members(leader: int, started: int) -> dict[int, int]:
-    """The processes in the session that `leader` led, with their start times; none when its number is a stranger's."""
+    """The processes in the session that `leader` led, with their start times; none when its number was reused."""
     found: dict[int, int] = {}
     number = str(leader).encode()
     for name in os.listdir("/proc"):
@@ -123,7 +123,7 @@ def _signal(members: dict[int, int], number: signal.Signals) -> None:
         with suppress(OSError):
             pidfd = os.pidfd_open(pid)
             try:
-                # The number may be another process's by now.
+                # The number may have been reused.
                 if started_of(Path(f"/proc/{pid}/stat").read_bytes()) == began:
                     signal.pidfd_send_signal(pidfd, number)
             finally:

@@ -123,12 +123,12 @@ class SdNotify:
             self._unsent.popleft()
 
 
-def _address(said: str) -> str | None:
+def _address(value: str) -> str | None:
     """Where the manager listens: a path, or with `@` an abstract name; None for what we can't speak to."""
-    if said.startswith("/"):
-        return said
-    if said.startswith("@"):
-        return "\0" + said[1:]
+    if value.startswith("/"):
+        return value
+    if value.startswith("@"):
+        return "\0" + value[1:]
     return None
 
 
@@ -136,5 +136,5 @@ def _watchdog(environment: Mapping[str, str]) -> float:
     """How long the manager waits for a ping, seconds; 0 when it waits for none of ours."""
     if environment.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return 0
-    said = environment.get("WATCHDOG_USEC", "")
-    return int(said) / 1e6 if said.isdecimal() else 0
+    value = environment.get("WATCHDOG_USEC", "")
+    return int(value) / 1e6 if value.isdecimal() else 0

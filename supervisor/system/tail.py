@@ -1,11 +1,11 @@
 """Reading log files from their end, and on as they grow, across rotations.
 
-Workers write to files of their own, so following "the log" is following a directory: new files turn up with each
-worker, old ones fall silent. A look is one scan of the directory and one `stat` a file; what has not grown is not read.
+Each worker writes its own file, so following "the log" means following a directory: each worker adds a file, and old
+files stop growing. A poll is one scan of the directory and one `stat` per file; only files that grew are read.
 
-A log is the file at its path and older ones beside it: `w1.log.1` is what was `w1.log` before. A reader knows the file
-it is in by its inode, so it finds it again under its new name. Lines are cut where they are longer than `LONGEST_LINE`,
-and nothing that is read grows with the length of a line or of a file.
+A log is the file at its path and older files beside it: `w1.log.1` was `w1.log` before. A reader identifies its file by
+inode, so it finds the file again under its new name. Lines longer than `LONGEST_LINE` are cut, and memory does not grow
+with the length of a line or of a file.
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-__all__ = ["LONGEST_LINE", "LogPosition", "LogTail", "last_lines", "older_files"]
+from ...protocol.logline import decode_line
+
+__all__ = ["LONGEST_LINE", "LogPosition", "LogTail", "last_line", "last_lines", "older_files"]
 
 LONGEST_LINE = 256 * 1024
-"""Bytes of a line that are read."""
+"""How many bytes of a line are read."""
 
 _BLOCK = 256 * 1024
 _MOST_BYTES = 256 * 1024 * 1024
-"""So far back from the end of a log is looked for its last lines."""
+"""How far back from the end a log is searched for its last lines, bytes."""
 _MOST_LINE_BYTES = 64 * 1024 * 1024
-"""What the lines that are returned at once may have together."""
+"""The most bytes of lines that are returned at once."""
 
 
 class LogPosition(NamedTuple):
@@ -36,22 +38,22 @@ class LogPosition(NamedTuple):
 
 
 class LogTail:
-    """Gives the whole lines that were added to the log at `path` since the last look, beginning at `place`."""
+    """Returns the complete lines added to the log at `path` since the last call, beginning at `place`."""
 
     def __init__(self, path: Path, place: LogPosition = LogPosition(0, 0)) -> None:  # noqa: B008
         self.path = path
         self._file, self._offset = place
         self._rest = b""
         self._cutting = False
-        """The rest of a line that was cut is skipped."""
+        """Whether the rest of a cut line is being skipped."""
 
     @property
     def place(self) -> LogPosition:
-        """The byte after the lines that were given so far: another `LogTail` can go on from there."""
+        """The byte after the lines returned so far: another `LogTail` can continue there."""
         return LogPosition(self._file, self._offset - len(self._rest))
 
     def behind(self) -> int:
-        """How many bytes there are to be read."""
+        """How many bytes are still unread."""
         try:
             now = self.path.stat()
             if self._file in (0, now.st_ino):
@@ -62,7 +64,7 @@ class LogTail:
         return now.st_size + max(older - self._offset, 0)
 
     def look(self) -> Iterator[str]:
-        """The lines that are complete by now. A file that was cut short is read from its start."""
+        """The lines completed since the last call. A truncated file is read from its start."""
         try:
             with open(self.path, "rb") as file:
                 found = os.fstat(file.fileno())
@@ -80,7 +82,7 @@ class LogTail:
             return
 
     def _rotated(self, now: int) -> list[Path]:
-        """The files to be read before the one at the path, whose inode is `now`, oldest first."""
+        """The files to read before the one at the path, whose inode is `now`, oldest first."""
         waiting: list[Path] = []
         for path in older_files(self.path):
             inode = path.stat().st_ino
@@ -116,16 +118,16 @@ class LogTail:
         self._cutting = True
 
     def _end(self) -> Iterator[str]:
-        """A file that is not written any more has ended, and so has its last line."""
+        """Return the last line of a file that is no longer written, also without a newline."""
         if self._rest:
             yield from self._line(b"")
         self._offset, self._cutting = 0, False
 
 
 def last_lines(path: Path, count: int) -> tuple[list[str], LogPosition]:
-    """The last `count` whole lines of a log and the place after them, from which a `LogTail` goes on.
+    """The last `count` whole lines of a log and the place after them, where a `LogTail` can continue.
 
-    A line at the end that has no newline yet is left for the `LogTail`, unless it is longer than is read of a line.
+    A last line without a newline is left for the `LogTail`, unless it exceeds `LONGEST_LINE`.
     """
     found: list[str] = []
     room = _MOST_LINE_BYTES
@@ -155,7 +157,7 @@ def last_lines(path: Path, count: int) -> tuple[list[str], LogPosition]:
 
 
 def older_files(path: Path) -> Iterator[Path]:
-    """The rotated files of a log, newest first. A number can be missing: removed, or not made on a full disk."""
+    """The rotated files of a log, newest first. A number may be missing: removed, or not written on a full disk."""
     numbers = [
         int(number)
         for older in path.parent.glob(f"{glob.escape(path.name)}.*")
@@ -175,7 +177,7 @@ class _Line(NamedTuple):
 
 
 def _backwards(file: BinaryIO, end: int) -> Iterator[_Line]:
-    """What comes after the last newline before `end`, then the lines before it, the last first."""
+    """The text after the last newline before `end`, then the lines before it, last first."""
     start, length = b"", 0
     position = end
     while position and end - position < _MOST_BYTES:
@@ -184,7 +186,7 @@ def _backwards(file: BinaryIO, end: int) -> Iterator[_Line]:
         file.seek(position)
         *before, last = file.read(step).split(b"\n")
         start, length = (last + start)[:LONGEST_LINE], length + len(last)
-        # Each newline ends the line before it and begins the one that is known by now.
+        # Each newline ends an earlier line and begins the one collected so far.
         for piece in reversed(before):
             yield _Line(start, length)
             start, length = piece, len(piece)
@@ -194,3 +196,16 @@ def _backwards(file: BinaryIO, end: int) -> Iterator[_Line]:
 def _text(start: bytes, length: int) -> str:
     text = start[:LONGEST_LINE].rstrip(b"\r").decode(errors="replace")
     return text if length <= LONGEST_LINE else f"{text}… (cut: {length:,} bytes or more)"
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log that is not blank, at most 500 characters of it; "" when there is none."""
+    try:
+        with open(log, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 8192))
+            lines = file.read().decode(errors="replace").split("\n")
+    except OSError:
+        return ""
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    decoded = decode_line(last)
+    return (decoded.text if decoded is not None else last)[:500]

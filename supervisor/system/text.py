@@ -1,8 +1,8 @@
-"""Text from outside, made harmless where people see it.
+"""Makes text from outside safe to show, and checks names.
 
-`protocol.text.clean` is for every edge at which bytes become text. `visible` is for every edge at which text becomes a
-picture: it leaves nothing that a terminal would obey, or that would make text look like another text. Neither loses
-anything: what can't be shown is written as an escape.
+`protocol.text.clean` is used wherever bytes become text. `visible` is used wherever text is shown: it leaves nothing
+that a terminal would interpret, or that would make one text look like another. Neither loses anything: characters that
+cannot be shown become escapes.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ import unicodedata
 from ...protocol.text import clean, cleaned, escaped, is_encodable
 
 __all__ = [
+    "NAME_RULE",
     "ansi_removed",
     "clean",
     "cleaned",
     "is_encodable",
+    "is_valid_name",
     "visible",
     "visible_in_json",
     "visible_in_place",
@@ -30,21 +32,21 @@ _KEPT = "\n\t"
 
 
 def visible(text: str, keep: str = _KEPT) -> str:
-    r"""`text` with everything that a terminal would obey or hide as an escape (`\x1b`, `\u202e`), but for `keep`."""
+    r"""`text` with escapes (`\x1b`, `\u202e`) for characters that a terminal would interpret or hide, except `keep`."""
     if text.isprintable():
         return text
     return "".join(escaped(sign) if sign not in keep and _is_invisible(sign) else sign for sign in text)
 
 
 def visible_in_place(text: str) -> str:
-    """The same with one replacement character for each, so that nothing moves. Line ends stay."""
+    """The same with one replacement character for each, so that the layout stays. Line ends stay."""
     if text.isprintable():
         return text
     return "".join("\ufffd" if sign != "\n" and _is_invisible(sign) else sign for sign in text)
 
 
 def visible_in_json(document: str) -> str:
-    """A JSON document with what a terminal would obey as JSON's own escapes: it means the same. Line ends stay."""
+    """A JSON document with terminal controls as JSON escapes: it decodes to the same value. Line ends stay."""
     if document.isprintable():
         return document
     return "".join(
@@ -64,3 +66,14 @@ def _is_invisible(sign: str) -> bool:
 def _json_escaped(sign: str) -> str:
     units = sign.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+
+
+NAME_RULE = "up to 64 letters, digits, dots, dashes and underscores"
+"""For error messages. The first character is a letter or a digit."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def is_valid_name(text: str) -> bool:
+    """Whether `text` follows `NAME_RULE`. Such a name is also safe as a file name."""
+    return _NAME.fullmatch(text) is not None

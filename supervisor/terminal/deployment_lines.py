@@ -1,4 +1,4 @@
-"""What the events of a deployment say to people: the same words in every output.
+"""The events of a deployment as lines for people, with the same words in every output.
 
 The command line, the push hook, `top`, the event log and messages only lay these lines out. No I/O and no clock:
 events go in, lines come out.
@@ -56,7 +56,7 @@ _HELD_PHASES = ("rehearsing", "prepared", "waiting")
 
 
 class DeploymentLine(msgspec.Struct, frozen=True):
-    """One line. `name` says what happened, `text` the details; `took` is a duration in ns, 0 for none."""
+    """One line. `name` is the event, `text` its details; `took` is a duration in ns, 0 for none."""
 
     kind: Literal["start", "phase", "held", "step", "output", "warning", "end"]
     name: str
@@ -81,7 +81,7 @@ class DeploymentLine(msgspec.Struct, frozen=True):
 
 
 class DeploymentLines:
-    """Makes the lines of deployment `deployment`, and remembers how far it is. `now` is wall time, ns."""
+    """Makes the lines of deployment `deployment`, and tracks its progress. `now` is wall time, ns."""
 
     def __init__(self, deployment: int, now: int = 0) -> None:
         self.deployment = deployment
@@ -92,7 +92,7 @@ class DeploymentLines:
         self.phases: dict[str, int] = {}
         """How long each finished phase took, ns."""
         self.held = ""
-        """What last kept the handoff waiting."""
+        """What last held the handoff."""
         self.probation: tuple[int, int] | None = None
         """How much of the probation has passed, and its length, ns."""
         self._activity = ""
@@ -104,7 +104,7 @@ class DeploymentLines:
 
     @property
     def waits_for(self) -> str:
-        """The activity, with what holds it up."""
+        """The activity, with what holds it."""
         held = f": held by {self.held}" if self.held and self.phase in _HELD_PHASES else ""
         return self.activity + held
 
@@ -142,7 +142,7 @@ class DeploymentLines:
         self.phases[event.before] = self.phases.get(event.before, 0) + event.took
         self.phase, self.since, self._activity = event.phase, event.at, ""
         if event.before in ("rehearsing", "prepared") and event.phase in ("prepared", "waiting"):
-            # What held up the copy, or kept it waiting for its turn, is over.
+            # What held the copy or the turn is over.
             self.held = ""
 
 
@@ -173,7 +173,7 @@ def line_of(event: Event) -> DeploymentLine | None:
 
 
 def takes_over(release: str, previous: str, *, dry_run: bool = False) -> str:
-    """What a deployment of `release` is to do: "v2 takes over from v1"."""
+    """What a deployment of `release` does: "v2 takes over from v1"."""
     if not previous:
         return release
     return f"{release} {'is rehearsed beside' if dry_run else 'takes over from'} {previous}"

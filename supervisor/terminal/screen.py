@@ -1,4 +1,4 @@
-"""What a person sees: lines, and one line at the bottom that is alive.
+"""Output for people: lines, and a live line at the bottom.
 
 On a terminal lines have colour and the live line is redrawn in place. Anywhere else (a pipe, a log, NO_COLOR) they are
 plain, and a live line is printed once for each thing it says, without the seconds that tick by. With `--json` all of it
@@ -38,7 +38,7 @@ _PLAIN = str.maketrans({chr(mark): "" for mark in range(0xFDD0, 0xFDF0)})
 
 
 class Screen:
-    """Writes lines to `out`. `colour` and `lively` are found out from the stream and the environment."""
+    """Writes lines to `out`. `colour` and `lively` depend on the stream and the environment."""
 
     def __init__(self, out: TextIO, environment: Mapping[str, str] = os.environ) -> None:
         self._out = out
@@ -50,31 +50,31 @@ class Screen:
         forced = environment.get("FORCE_COLOR", "") not in ("", "0")
         self.colour = (terminal or forced) and not environment.get("NO_COLOR")
         self._live = ""
-        self._said = ""
+        self._printed = ""
 
     def line(self, text: str = "") -> bool:
-        """Print a line above the live one; return whether anybody still reads."""
+        """Print a line above the live one; return whether it was written."""
         live = self._live
         self._wipe()
-        heard = put(self._out, f"{self._shown(text)}\n")
+        written = put(self._out, f"{self._shown(text)}\n")
         if live:
             self._draw(live)
-        return heard
+        return written
 
     def live(self, text: str, *, gist: str | None = None) -> None:
-        """Show `text` as the live line, "" for none. Where lines can't be redrawn, print `gist` when it is new."""
+        """Show `text` as the live line, "" for none. Where lines cannot be redrawn, print `gist` when it changed."""
         if self.lively:
             self._wipe()
             if text:
                 self._draw(text)
             return
-        said = text if gist is None else gist
-        if said and said != self._said:
-            put(self._out, f"{self._shown(said)}\n")
-        self._said = said
+        shown = text if gist is None else gist
+        if shown and shown != self._printed:
+            put(self._out, f"{self._shown(shown)}\n")
+        self._printed = shown
 
     def style(self, text: object, colour: str | None = None, *, bold: bool = False, dim: bool = False) -> str:
-        """`text` in a colour where colours are shown, else as it is. For `line` and `live`, which know the marks."""
+        """`text` in a colour, where colours are shown. For `line` and `live`, which replace the marks."""
         wanted = (colour, "bold" if bold else None, "dim" if dim else None)
         marks = "".join(_STYLES[name][0] for name in wanted if name)
         return f"{marks}{text}{_RESET}" if self.colour and marks else str(text)
@@ -95,7 +95,7 @@ class Screen:
         return visible(text).translate(_COLOURED if self.colour else _PLAIN)
 
     def _draw(self, text: str) -> None:
-        # A line longer than the terminal would wrap, and then it could not be wiped.
+        # A line longer than the terminal would wrap, and could not be erased.
         width = shutil.get_terminal_size().columns - 1
         self._live = text
         plain = visible(text, keep="").translate(_PLAIN)
@@ -109,7 +109,7 @@ class Screen:
 
 
 def put(out: TextIO, text: str) -> bool:
-    """Write and flush; return False when it cannot be read (`| head`, a full disk): no reason to stop what we do."""
+    """Write and flush; return False when the output is lost (`| head`, a full disk), which is not an error."""
     out.write(text)
     out.flush()
     return why_lost(out) is None

@@ -1,7 +1,7 @@
-"""`python -m neverblink.supervisor.web SETTINGS`: started by the supervisor, and gone with it.
+"""`python -m neverblink.supervisor.web SETTINGS`: started by the supervisor, and ends with it.
 
-Standard input is a pipe that the supervisor holds open for as long as it lives; its end is the word to leave, and
-cannot fail to come, however the supervisor ended.
+Standard input is a pipe that the supervisor keeps open while it lives; its end means exit, and comes however the
+supervisor ended.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from ..store.state_dir import Home
-from ..system.helper_main import run_helper
+from ..system.helper_process import run_helper
 from ..system.streams import complete_streams
 from .web_process import WebProcessSettings
 
@@ -21,12 +21,12 @@ __all__ = ["main"]
 
 def main() -> int:
     complete_streams()
-    told = msgspec.json.decode(sys.argv[1], type=WebProcessSettings)
+    given = msgspec.json.decode(sys.argv[1], type=WebProcessSettings)
     from .server import CannotListen, serve
 
-    home = Home(Path(told.home))
+    home = Home(Path(given.home))
     try:
-        run_helper(lambda until: serve(home, told.bot, told.settings, told.version, until, told.log))
+        run_helper(lambda until: serve(home, given.bot, given.settings, given.version, until, given.log))
     except CannotListen as problem:
         print(problem.message, file=sys.stderr)
         return 2

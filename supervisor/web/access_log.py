@@ -1,11 +1,12 @@
-"""What the web process writes down: each refusal and each command, a line in the home's logs.
+"""The access log of the web process: a line for each refusal and each command, without secrets.
 
-A client that is refused a million times must not fill the disk: lines are limited in number, and the file in size.
+A client that is refused a million times must not fill the disk: lines are limited in rate, and the file in size.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -13,10 +14,9 @@ from pathlib import Path
 
 from ..config.config import LogSettings
 from ..system.log_file import SupervisorLogFile
-from ..system.secrets import without_secrets
-from .rate_limits import Bucket
+from .limits import Bucket
 
-__all__ = ["AccessLog", "logger_into"]
+__all__ = ["AccessLog", "logger_into", "without_secrets"]
 
 _LINES_A_SECOND = 10.0
 _AT_ONCE = 200.0
@@ -48,25 +48,25 @@ class AccessLog:
         self._file.write(_stamped(_printable(without_secrets(" ".join(text.split())))))
 
 
-def logger_into(book: AccessLog) -> logging.Logger:
-    """A logger for the server's library: what was no HTTP request, and so met none of our checks, is written down."""
+def logger_into(access_log: AccessLog) -> logging.Logger:
+    """The logger for aiohttp: logs what was not an HTTP request and so never reached the application."""
     logger = logging.getLogger("neverblink.web")
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
-    logger.handlers = [_Scribe(book)]
+    logger.handlers = [_LogHandler(access_log)]
     return logger
 
 
-class _Scribe(logging.Handler):
-    def __init__(self, book: AccessLog) -> None:
+class _LogHandler(logging.Handler):
+    def __init__(self, access_log: AccessLog) -> None:
         super().__init__()
-        self._book = book
+        self._access_log = access_log
 
     def emit(self, record: logging.LogRecord) -> None:
         problem = record.exc_info[1] if record.exc_info else None
         if problem is not None:
-            # Its words quote what came, and that may be a header with a token.
-            self._book.say(f"refused, not a request: {record.getMessage()}: {type(problem).__name__}")
+            # Its message quotes the request, which may contain a header with a token.
+            self._access_log.say(f"refused, not a request: {record.getMessage()}: {type(problem).__name__}")
 
 
 def _about_lost(count: int, why: str) -> str:
@@ -79,5 +79,22 @@ def _stamped(line: str) -> str:
 
 
 def _printable(line: str) -> str:
-    """What a stranger sent may be anything; a terminal that shows the log must not obey it."""
+    """Escape control characters, which a terminal that shows the log would interpret."""
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in line[:1000])
+
+
+_TOKEN = re.compile(r"nbt_[\w%.~+/=-]*", re.ASCII)
+_AUTHORIZATION = re.compile(r"(?i)\b(bearer|basic|digest|negotiate)([ :=]+|%20|\+)[^\s,;\"']+")
+_NAMED = re.compile(
+    r"(?i)((?:token|secret|passw(?:or)?d|api[-_]?key|authorization|cookie)[\"']?\s*[:=]\s*[\"']?)[^\s&,;\"']+"
+)
+_USER_INFO = re.compile(r"(?<=://)[^/@\s]+@")
+
+
+def without_secrets(text: str) -> str:
+    """`text` with "***" in place of neverblink's tokens, credentials of an Authorization header, values with a secret's
+    name, and the user part of URLs."""
+    text = _TOKEN.sub("nbt_***", text)
+    text = _AUTHORIZATION.sub(lambda found: f"{found[1]}{found[2]}***", text)
+    text = _NAMED.sub(lambda found: f"{found[1]}***", text)
+    return _USER_INFO.sub("***@", text)

@@ -1,7 +1,7 @@
-"""The application: each request is judged, answered, and in the end counted.
+"""The application: each request is checked, answered and counted.
 
-Whatever happens, what goes out is JSON with a code and a sentence, carries the headers that keep a browser from harm,
-and, if it is a refusal, is in the log.
+Every error is answered as JSON with a code and a sentence, with the security headers for browsers, and every refusal is
+in the access log.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from ...protocol.text import DuplicateKey, refuse_duplicates
 from ...protocol.wire import UNDECODABLE, reason
 from .access_log import AccessLog
 from .auth import WebAuth
-from .connection_limits import ConnectionLimits
 from .errors import RequestRefused
+from .limits import ConnectionLimits
 from .metrics import Metrics
 from .operations import OPERATIONS, Operation
 from .pages import Part, parts
 from .tokens import Token
 
-__all__ = ["DOOR", "LARGEST_BODY", "Answering", "application", "json_answer"]
+__all__ = ["LARGEST_BODY", "LIMITS", "Answering", "application", "json_answer"]
 
 Answering = Callable[[web.Request, Any, Token | None], Awaitable[web.StreamResponse]]
-"""Answers a request with this query, for the token's owner."""
+"""Answers a request with its query and token."""
 
 LARGEST_BODY = 64 * 1024
 _BODY_WITHIN = 10.0
 _ANSWER_WITHIN = 30.0
 _ENDED_WITHIN = 1800.0
-"""Seconds for a command, and for one that waits for the end of a deployment."""
+"""Seconds for a command, and for a command that waits for the end of a deployment."""
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
@@ -55,34 +55,34 @@ _HEADERS = {
 
 
 def application(
-    admission: WebAuth,
+    auth: WebAuth,
     answering: Mapping[str, Answering],
     ask: Callable[[Command, float], Awaitable[Any]],
     metrics: Metrics,
-    book: AccessLog,
+    access_log: AccessLog,
     *,
     encrypted: bool,
 ) -> web.Application:
-    """All routes. `answering` answers what is looked at, by its path; `ask` has a command carried out."""
-    app = web.Application(middlewares=[_Gate(metrics, book, admission)], client_max_size=LARGEST_BODY)
+    """All routes. `answering` has the handler of each GET path; `ask` sends a command to the supervisor."""
+    app = web.Application(middlewares=[_Middleware(metrics, access_log, auth)], client_max_size=LARGEST_BODY)
     for operation in OPERATIONS:
         if operation.changes:
-            app.router.add_post(operation.path, _command(operation, admission, ask, book))
+            app.router.add_post(operation.path, _command(operation, auth, ask, access_log))
         else:
-            app.router.add_get(operation.path, _look(operation, admission, answering[operation.path]))
+            app.router.add_get(operation.path, _look(operation, auth, answering[operation.path]))
     for path, part in parts().items():
         app.router.add_get(path, _page(part))
     secure = {**_HEADERS, **({"Strict-Transport-Security": "max-age=31536000"} if encrypted else {})}
 
-    async def dress(request: web.Request, response: web.StreamResponse) -> None:
+    async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
         response.headers.update(secure)
         response.headers.setdefault("Cache-Control", "no-store")
 
-    app.on_response_prepare.append(dress)
+    app.on_response_prepare.append(add_headers)
     return app
 
 
-DOOR: web.AppKey[ConnectionLimits] = web.AppKey("door", ConnectionLimits)
+LIMITS: web.AppKey[ConnectionLimits] = web.AppKey("limits", ConnectionLimits)
 
 
 def json_answer(value: Any) -> web.Response:
@@ -103,34 +103,34 @@ def _wanted(request: web.Request, kind: type[Any]) -> Any:
         raise RequestRefused("bad-input", f"the query can't be used: {reason(problem)}{hint}") from None
 
 
-class _Gate:
-    """The outermost: what comes out of the rest is made presentable here."""
+class _Middleware:
+    """The outermost middleware: limits connections, turns errors into responses, and counts responses."""
 
-    # aiohttp looks for this on what it calls with the handler.
+    # aiohttp requires this attribute on a middleware.
     __middleware_version__ = 1
 
-    def __init__(self, metrics: Metrics, book: AccessLog, admission: WebAuth) -> None:
+    def __init__(self, metrics: Metrics, access_log: AccessLog, auth: WebAuth) -> None:
         self._metrics = metrics
-        self._book = book
-        self._admission = admission
+        self._access_log = access_log
+        self._auth = auth
 
     async def __call__(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        door = request.app.get(DOOR)
-        if door is None:
+        limits = request.app.get(LIMITS)
+        if limits is None:
             return await self._answer(request, handler)
-        door.begins(request.protocol)
+        limits.begins(request.protocol)
         try:
             return await self._answer(request, handler)
         finally:
-            door.ends(request.protocol, trusted=bool(request.get("who")))
+            limits.ends(request.protocol, trusted=bool(request.get("who")))
 
     async def _answer(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         try:
-            self._admission.host(request.headers)
+            self._auth.host(request.headers)
             response = await handler(request)
         except RequestRefused as refused:
             response = self._refuse(request, refused)
@@ -141,11 +141,11 @@ class _Gate:
         except NeverblinkError as problem:
             response = self._refuse(request, RequestRefused("failed", problem.message))
         except Exception as bug:
-            self._book.say(f"a fault at {request.method} {request.path}: {bug!r}")
+            self._access_log.say(f"internal error at {request.method} {request.path}: {bug!r}")
             response = web.Response(
                 status=500,
                 body=RequestRefused(
-                    "fault", "the web process failed at this; the bot is not touched by that"
+                    "fault", "internal error of the web process; the bot is not affected"
                 ).body(),
                 content_type="application/json",
             )
@@ -154,8 +154,8 @@ class _Gate:
 
     def _refuse(self, request: web.Request, refused: RequestRefused) -> web.Response:
         self._metrics.refused(refused.code)
-        who = request.get("who") or request.remote or "somebody"
-        self._book.say(
+        who = request.get("who") or request.remote or "unknown client"
+        self._access_log.say(
             f"refused {who}: {request.method} {_shown(request)}: {refused.code}: {refused.message}"
         )
         headers: dict[str, str] = {}
@@ -169,16 +169,16 @@ class _Gate:
 
 
 def _shown(request: web.Request) -> str:
-    """What was asked for, without the values in its query: a browser's history and a script put tokens there."""
+    """The path and the names in the query, without values: scripts put tokens there."""
     names = "&".join(f"{name}=…" for name in request.query)
     return f"{request.path}{'?' if names else ''}{names}"[:200]
 
 
 def _look(
-    operation: Operation, admission: WebAuth, answer: Answering
+    operation: Operation, auth: WebAuth, answer: Answering
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def look(request: web.Request) -> web.StreamResponse:
-        token = admission.admit(operation, request.headers)
+        token = auth.admit(operation, request.headers)
         request["who"] = token.name if token is not None else ""
         return await answer(request, _wanted(request, operation.query), token)
 
@@ -187,26 +187,24 @@ def _look(
 
 def _command(
     operation: Operation,
-    admission: WebAuth,
+    auth: WebAuth,
     ask: Callable[[Command, float], Awaitable[Any]],
-    book: AccessLog,
+    access_log: AccessLog,
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     kind: Any = operation.command
     decoder = msgspec.json.Decoder(kind)
 
     async def carry_out(request: web.Request) -> web.StreamResponse:
-        token = admission.admit(operation, request.headers)
+        token = auth.admit(operation, request.headers)
         assert token is not None
         request["who"] = token.name
         if request.content_type != "application/json":
-            raise RequestRefused(
-                "not-json", "the body must be JSON, and say so: Content-Type: application/json"
-            )
+            raise RequestRefused("not-json", "the body must be JSON, with Content-Type: application/json")
         try:
             async with asyncio.timeout(_BODY_WITHIN):
                 body = await request.read()
         except TimeoutError:
-            raise RequestRefused("bad-request", f"the body has not come in {_BODY_WITHIN:g}s") from None
+            raise RequestRefused("bad-request", f"the body did not arrive within {_BODY_WITHIN:g}s") from None
         try:
             command: Any = decoder.decode(body or b"{}")
             refuse_duplicates(body)
@@ -219,12 +217,12 @@ def _command(
             raise RequestRefused(
                 "bad-request", f"the body is not a valid {kind.__name__.lower()}: {reason(problem)}{hint}"
             ) from None
-        # Who it says it is is a courtesy, and which token it has a fact.
+        # `who` in the body is not verified; the token is.
         who = f"{command.who} (token {token.name})" if command.who else f"{token.name} (token)"
         command = msgspec.structs.replace(command, who=who)
         waits = isinstance(command, commands.Deploy | commands.Rollback) and command.wait
         result = await ask(command, _ENDED_WITHIN if waits else _ANSWER_WITHIN)
-        book.say(f"done for {token.name}: {operation.name}")
+        access_log.say(f"done for {token.name}: {operation.name}")
         return json_answer(result)
 
     return carry_out
@@ -244,13 +242,9 @@ def _page(part: Part) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
 def _of_http(problem: web.HTTPException, request: web.Request) -> RequestRefused:
     match problem.status:
         case 404:
-            return RequestRefused(
-                "not-found", f"there is no {request.path[:200]} here: /docs shows what there is"
-            )
+            return RequestRefused("not-found", f"{request.path[:200]} does not exist: see /docs")
         case 405:
-            return RequestRefused(
-                "method", f"{request.path[:200]} is not to be asked with {request.method[:20]}"
-            )
+            return RequestRefused("method", f"{request.path[:200]} does not support {request.method[:20]}")
         case 413:
             return RequestRefused("too-large", f"the body is larger than {LARGEST_BODY} bytes")
         case _:

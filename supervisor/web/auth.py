@@ -1,12 +1,12 @@
-"""Who may ask: what is looked at before a request is.
+"""Authentication and authorisation: the checks before a request is handled.
 
-    host      the name it was called by is one of ours, so a page elsewhere can't reach it by a name of its own
-    origin    a change comes from our own page, or from no page at all
-    token     in the header Authorization, which a browser never sends by itself: no cookies, so nothing to forge
+    host      the Host header has a known name, which prevents DNS rebinding
+    origin    changes come from our own page or from a program, which prevents cross-site requests
+    token     in the Authorization header, which a browser never sends by itself: there are no cookies to forge
     role      a viewer changes nothing
-    rate      limits requests to what this machine's other work allows
+    rate      the rate limit of each token
 
-No I/O but the tokens' file.
+No I/O except reading the tokens' file.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from ..config.web_settings import WebSettings
+from ..config.addresses import WebSettings
 from .errors import RequestRefused
+from .limits import Bucket, Buckets
 from .operations import Operation
-from .rate_limits import Bucket, Buckets
 from .tokens import Token, Tokens
 
 __all__ = ["WebAuth"]
 
-_LOOKS = (50.0, 200.0)
+_READS = (50.0, 200.0)
 _CHANGES = (5.0, 20.0)
-_STRANGERS = (5.0, 50.0)
-"""Turns a second, and at once; of one token, and of all who have none together."""
+_WITHOUT_TOKEN = (5.0, 50.0)
+"""Rate per second and burst: of one token, and of all requests without a token together."""
 
 _OURS = ("same-origin", "none")
 
 
 class WebAuth:
-    """Judges requests to the server of `settings` by their method and headers."""
+    """Checks requests to the server of `settings` by operation and headers."""
 
     def __init__(self, settings: WebSettings, tokens: Tokens) -> None:
         self._scheme = "https" if settings.encrypted else "http"
@@ -42,9 +42,9 @@ class WebAuth:
         self._hosts = {name.lower() for name in own}
         now = asyncio.get_running_loop().time
         self._now = now
-        self._looks = Buckets(*_LOOKS)
+        self._reads = Buckets(*_READS)
         self._changes = Buckets(*_CHANGES)
-        self._strangers = Bucket(*_STRANGERS, now())
+        self._without_token = Bucket(*_WITHOUT_TOKEN, now())
         self._behind = settings.plain
 
     def host(self, headers: Mapping[str, str]) -> None:
@@ -53,12 +53,12 @@ class WebAuth:
         if name not in self._hosts:
             raise RequestRefused(
                 "host",
-                f"this is not {name or 'a host without a name'!r}: to be called by other names than "
-                f"{', '.join(sorted(self._hosts))}, list them in [web] names",
+                f"unknown host {name or '(none)'!r}: expected one of {', '.join(sorted(self._hosts))}; "
+                "further names go to [web] names",
             )
 
     def admit(self, operation: Operation, headers: Mapping[str, str]) -> Token | None:
-        """Who asks for this; None where everybody may. Raises `RequestRefused`."""
+        """The token of the request; None for a public operation. Raises `RequestRefused`."""
         if operation.changes:
             self._origin(headers)
         if operation.role is None:
@@ -66,14 +66,14 @@ class WebAuth:
         token = self._token(headers)
         if operation.role == "operator" and token.role != "operator":
             raise RequestRefused(
-                "role", f"token {token.name!r} is a {token.role}'s: this takes an operator's"
+                "role", f"token {token.name!r} has the role {token.role}: this needs an operator's token"
             )
-        self._take(self._changes if operation.changes else self._looks, token.name)
+        self._take(self._changes if operation.changes else self._reads, token.name)
         return token
 
     def still(self, token: Token) -> bool:
-        """Whether the token is as good as it was."""
-        return any(one == token for one in self._tokens.list())
+        """Whether the token is still valid."""
+        return any(known == token for known in self._tokens.list())
 
     def _origin(self, headers: Mapping[str, str]) -> None:
         site = headers.get("Sec-Fetch-Site")
@@ -81,41 +81,42 @@ class WebAuth:
         foreign = site is not None and site not in _OURS
         if origin is not None and not foreign:
             host = headers.get("Host", "").lower()
-            # What encrypts in front of us may have called itself https.
+            # A proxy in front may use https.
             schemes = (self._scheme, "https") if self._behind else (self._scheme,)
             foreign = origin.lower() not in {f"{scheme}://{host}" for scheme in schemes}
         if foreign:
             raise RequestRefused(
-                "origin", "a page of another origin asks for a change: only our own page may, or a program"
+                "origin",
+                "a page of another origin requests a change: only the bot's own page or a program may",
             )
 
     def _token(self, headers: Mapping[str, str]) -> Token:
-        said = headers.get("Authorization")
-        scheme, _, secret = (said or "").partition(" ")
+        header = headers.get("Authorization")
+        scheme, _, secret = (header or "").partition(" ")
         found = self._tokens.find(secret.strip()) if scheme.lower() == "bearer" else None
         if found is not None:
             return found
-        wait = self._strangers.take(self._now())
+        wait = self._without_token.take(self._now())
         if wait:
             raise RequestRefused(
-                "too-many", "too many requests without a valid token: wait a little", {"wait": wait}
+                "too-many", "too many requests without a valid token: retry later", {"wait": wait}
             )
-        if not said:
+        if not header:
             raise RequestRefused(
                 "no-token", "a token is needed: `neverblink token add NAME --role viewer|operator` makes one"
             )
-        raise RequestRefused("bad-token", "that token is not known here, or not any more")
+        raise RequestRefused("bad-token", "the token is unknown or was removed")
 
     def _take(self, buckets: Buckets, name: str) -> None:
         wait = buckets.take(name, self._now())
         if wait:
             raise RequestRefused(
-                "too-many", f"token {name!r} asks too often: again in {wait:.1f}s", {"wait": wait}
+                "too-many", f"token {name!r} sends too many requests: retry in {wait:.1f}s", {"wait": wait}
             )
 
 
 def _name_of(host: str) -> str:
-    """A Host header without its port: who forwards one may do so from another."""
+    """A Host header without its port, which a forwarder may have changed."""
     if host.startswith("["):
         return host[1:].partition("]")[0].lower()
     return host.partition(":")[0].lower().rstrip(".")

@@ -1,7 +1,7 @@
 """The web process's connection to the supervisor: requests with their answers, and every event.
 
-Read-only requests are shared: however many browsers want the status at the same moment, one request is sent, so that
-many browsers are no more work for the supervisor than one.
+Read-only requests are shared: equal requests at the same moment are sent once, so that many browsers are no more work
+for the supervisor than one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .errors import RequestRefused, of_fault
 __all__ = ["DaemonClient"]
 
 _FRESH_FOR = 0.25
-"""Seconds for which an answer is shared."""
+"""How long an answer is shared, seconds."""
 _MOST_PENDING = 64
 
 
@@ -74,7 +74,7 @@ class DaemonClient:
         return await asyncio.shield(task)
 
     def changed(self) -> None:
-        """Share no answer from before now: something was changed."""
+        """Stop sharing earlier answers, after a change."""
         self._shared = {key: (0.0, task) for key, (_, task) in self._shared.items()}
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What is looked at: by path, what is asked of the supervisor, or known here."""
+"""The handlers of all GET paths."""
 
 from __future__ import annotations
 
@@ -19,15 +19,14 @@ from ...protocol.status import BotStatus
 from ..store.state_dir import Home
 from . import json_views
 from .access_log import AccessLog
-from .app import DOOR, Answering, json_answer
+from .app import LIMITS, Answering, json_answer
 from .auth import WebAuth
 from .daemon_client import DaemonClient
 from .errors import RequestRefused
-from .event_feed import EventFeed
+from .event_feed import Dropped, EventFeed, stream
 from .logs import LogPages
 from .metrics import CONTENT_TYPE, Metrics
 from .openapi import describe
-from .sse import Dropped, stream
 from .ticks import TickFeed, together
 from .tokens import Token
 
@@ -36,7 +35,7 @@ __all__ = ["Handlers"]
 _MOST_STREAMS = 256
 _LOOK_AT_TOKENS = 1.0
 
-_ASKED: dict[str, Callable[[Any], Command]] = {
+_REQUESTS: dict[str, Callable[[Any], Command]] = {
     "/api/status": lambda query: commands.Status(),
     "/api/history": lambda query: commands.History(limit=query.limit),
     "/api/audit": lambda query: commands.History(limit=query.limit, commands=True),
@@ -44,11 +43,11 @@ _ASKED: dict[str, Callable[[Any], Command]] = {
     "/api/settings": lambda query: commands.Settings(),
     "/api/commands": lambda query: commands.Commands(),
 }
-"""What the supervisor is asked for these, by their query."""
+"""The command for each path that the supervisor answers, made from the query."""
 
 
 class Handlers:
-    """`by_path` answers each path."""
+    """`by_path` has the handler of each path."""
 
     def __init__(
         self,
@@ -56,27 +55,27 @@ class Handlers:
         bot: str,
         version: str,
         *,
-        line: DaemonClient,
+        client: DaemonClient,
         ticks: TickFeed,
         feed: EventFeed,
         metrics: Metrics,
-        admission: WebAuth,
-        book: AccessLog,
+        auth: WebAuth,
+        access_log: AccessLog,
     ) -> None:
         self._bot = bot
         self._version = version
-        self._line = line
+        self._client = client
         self._ticks = ticks
         self._feed = feed
         self._metrics = metrics
-        self._admission = admission
-        self._book = book
+        self._auth = auth
+        self._access_log = access_log
         self._log_pages = LogPages(home, bot)
         self._reading = asyncio.Lock()
         self._description = describe(version)
         self._stopping = False
         self.by_path: Mapping[str, Answering] = {
-            **{path: self._asked(command) for path, command in _ASKED.items()},
+            **{path: self._request(command) for path, command in _REQUESTS.items()},
             "/api/me": self._me,
             "/api/ticks": self._recent,
             "/api/events": self._events,
@@ -87,12 +86,12 @@ class Handlers:
         }
 
     def stop(self) -> None:
-        """End all streams, soon."""
+        """End all streams soon."""
         self._stopping = True
 
-    def _asked(self, command: Callable[[Any], Command]) -> Answering:
+    def _request(self, command: Callable[[Any], Command]) -> Answering:
         async def ask(request: web.Request, query: Any, token: Token | None) -> web.StreamResponse:
-            return json_answer(await self._line.look(command(query)))
+            return json_answer(await self._client.look(command(query)))
 
         return ask
 
@@ -109,10 +108,10 @@ class Handlers:
         return json_answer(json_views.TicksSeen(ticks, leads))
 
     async def _deployment(self, request: web.Request, query: Any, token: Token | None) -> web.StreamResponse:
-        said = request.match_info["deployment"]
-        if not said.isascii() or not said.isdecimal() or len(said) > 16 or not 0 < int(said) <= 2**53:
-            raise RequestRefused("not-found", f"no deployment {said[:40]!r}: expected its number")
-        return json_answer(await self._line.look(commands.History(deployment=int(said))))
+        given = request.match_info["deployment"]
+        if not given.isascii() or not given.isdecimal() or len(given) > 16 or not 0 < int(given) <= 2**53:
+            raise RequestRefused("not-found", f"no deployment {given[:40]!r}: expected its number")
+        return json_answer(await self._client.look(commands.History(deployment=int(given))))
 
     async def _logs(
         self, request: web.Request, query: json_views.LogsWanted, token: Token | None
@@ -122,11 +121,11 @@ class Handlers:
 
     async def _numbers(self, request: web.Request, query: Any, token: Token | None) -> web.StreamResponse:
         try:
-            status = msgspec.convert(await self._line.look(commands.Status()), BotStatus)
+            status = msgspec.convert(await self._client.look(commands.Status()), BotStatus)
         except (RequestRefused, msgspec.ValidationError):
             status = None
-        door = request.app.get(DOOR)
-        turned_away, displaced = (door.turned_away, door.displaced) if door is not None else (0, 0)
+        limits = request.app.get(LIMITS)
+        turned_away, displaced = (limits.turned_away, limits.displaced) if limits is not None else (0, 0)
         text = self._metrics.render(status, _memory(), turned_away=turned_away, displaced=displaced)
         return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})
 
@@ -138,7 +137,7 @@ class Handlers:
     ) -> web.StreamResponse:
         assert token is not None
         if self._metrics.streams >= _MOST_STREAMS:
-            raise RequestRefused("too-many", f"{_MOST_STREAMS} listen already: try again later")
+            raise RequestRefused("too-many", f"there are {_MOST_STREAMS} listeners already: retry later")
         after = request.headers.get("Last-Event-ID", query.after)
         response = web.StreamResponse(
             headers={"Content-Type": "text/event-stream; charset=utf-8", "X-Accel-Buffering": "no"}
@@ -150,9 +149,9 @@ class Handlers:
             await stream(request, response, self._feed, topics, after, self._still(token))
         except Dropped as why:
             self._metrics.dropped()
-            self._book.say(f"dropped a listener of {token.name}: {why}")
+            self._access_log.say(f"dropped a listener of {token.name}: {why}")
         except ConnectionError:
-            # It has left: that is how a stream ends.
+            # The listener disconnected.
             pass
         finally:
             self._metrics.streams -= 1
@@ -167,7 +166,7 @@ class Handlers:
             if now - looked >= _LOOK_AT_TOKENS:
                 looked = now
                 try:
-                    good = self._admission.still(token)
+                    good = self._auth.still(token)
                 except NeverblinkError:
                     good = False
             return good and not self._stopping
@@ -176,10 +175,10 @@ class Handlers:
 
 
 class _Topics:
-    """Those that are wanted; by default all but `pulse`, which says less than `ticks` and `status` do."""
+    """The requested topics; by default all except `pulse`, whose content is in `ticks` and `status`."""
 
-    def __init__(self, said: str) -> None:
-        self._wanted = frozenset(said.split(",")) if said else None
+    def __init__(self, text: str) -> None:
+        self._wanted = frozenset(text.split(",")) if text else None
 
     def __contains__(self, topic: object) -> bool:
         return topic in self._wanted if self._wanted is not None else topic != _PULSE
@@ -189,7 +188,7 @@ _PULSE = str(Heartbeat.__struct_config__.tag)
 
 
 def _memory() -> int:
-    """Resident, bytes."""
+    """Resident memory of this process, bytes."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):

@@ -74,18 +74,18 @@ class LogPages:
         if worker not in self._releases:
             try:
                 with HistoryDb.open(self._home.database, self._bot, read_only=True) as history:
-                    for one in history.workers(1000):
-                        self._releases[one.worker] = one.release
+                    for row in history.workers(1000):
+                        self._releases[row.worker] = row.release
             except NeverblinkError:
                 return ""
         return self._releases.get(worker, "")
 
 
 def _line(worker: str, release: str, text: str) -> LogLineSeen:
-    said = decode_line(text)
-    if said is None:
+    line = decode_line(text)
+    if line is None:
         return LogLineSeen(worker, release, level_of(text), text[:_LONGEST_LINE])
-    return LogLineSeen(worker, said.release or release, said.level, said.text[:_LONGEST_LINE], said.time)
+    return LogLineSeen(worker, line.release or release, line.level, line.text[:_LONGEST_LINE], line.time)
 
 
 def _read(path: Path, place: LogPosition | None, count: int) -> tuple[list[str], LogPosition]:

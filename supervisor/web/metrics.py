@@ -1,7 +1,7 @@
-"""The bot in numbers, in Prometheus' text format.
+"""Metrics of the bot in Prometheus' text format.
 
-Gauges are made from the status when a scraper asks. What is counted, ticks and deployments and the like, is counted as
-it comes, from the start of this process on: that is what a counter means there.
+Gauges are made from the status on each scrape. Counters (ticks, deployments and so on) count from the start of this
+process, as Prometheus expects.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _BLACKOUT = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.
 
 
 class Metrics:
-    """Counts what is told to it, for `bot`; `version` is neverblink's."""
+    """Counts events and requests for `bot`; `version` is neverblink's."""
 
     def __init__(self, bot: str, version: str) -> None:
         disable_created_metrics()
@@ -48,7 +48,7 @@ class Metrics:
         self._counted = registry = CollectorRegistry()
 
         def counter(name: str, help: str, **known: tuple[str, ...]) -> Counter:
-            """A counter, by the labels in `known`; those of its values that are known are there from the start."""
+            """A counter with the labels in `known`, whose known values appear with 0 from the start."""
             made = Counter(f"neverblink_{name}", help, ["bot", *known], registry=registry)
             for label, values in known.items():
                 for value in values:
@@ -85,7 +85,7 @@ class Metrics:
             "http_streams_dropped", "Listeners that were cut off because they did not read."
         ).labels(bot)
         self.streams = 0
-        """Listeners that are there now."""
+        """The number of listeners now."""
 
     def ticked(self, ticks: Iterable[TickSeen], leads: Iterable[LeadSeen]) -> None:
         for tick in ticks:

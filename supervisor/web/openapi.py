@@ -23,18 +23,22 @@ class _Failed(msgspec.Struct, frozen=True):
 
 def describe(version: str, operations: tuple[Operation, ...] = OPERATIONS) -> dict[str, Any]:
     """The OpenAPI document."""
-    types: list[Any] = [_Failed, *(one.answer for one in operations)]
-    types += [one.query for one in operations] + [one.command for one in operations if one.changes]
+    types: list[Any] = [_Failed, *(operation.answer for operation in operations)]
+    types += [operation.query for operation in operations] + [
+        operation.command for operation in operations if operation.changes
+    ]
     schemas, components = msgspec.json.schema_components(types, ref_template=_REFERENCE)
     failed, rest = schemas[0], schemas[1:]
-    answers = dict(zip((one.name for one in operations), rest, strict=False))
+    answers = dict(zip((operation.name for operation in operations), rest, strict=False))
     paths: dict[str, dict[str, Any]] = {}
-    for one in operations:
-        if one.changes and one.command is not None:
-            _as_body(components[one.command.__name__])
-    for one in operations:
-        method = "post" if one.changes else "get"
-        paths.setdefault(one.path, {})[method] = _operation(one, answers[one.name], failed, components)
+    for operation in operations:
+        if operation.changes and operation.command is not None:
+            _as_body(components[operation.command.__name__])
+    for operation in operations:
+        method = "post" if operation.changes else "get"
+        paths.setdefault(operation.path, {})[method] = _operation(
+            operation, answers[operation.name], failed, components
+        )
     return {
         "openapi": "3.1.0",
         "info": {
@@ -58,31 +62,31 @@ def describe(version: str, operations: tuple[Operation, ...] = OPERATIONS) -> di
 
 
 def _operation(
-    one: Operation, answer: dict[str, Any], failed: dict[str, Any], components: dict[str, Any]
+    operation: Operation, answer: dict[str, Any], failed: dict[str, Any], components: dict[str, Any]
 ) -> dict[str, Any]:
-    told: dict[str, Any] = {
-        "operationId": one.name,
-        "summary": one.summary,
+    result: dict[str, Any] = {
+        "operationId": operation.name,
+        "summary": operation.summary,
         "responses": {
-            "200": {"description": "Done.", "content": {one.media: {"schema": answer}}},
+            "200": {"description": "Done.", "content": {operation.media: {"schema": answer}}},
             **{
                 str(status): {
                     "description": ", ".join(
-                        code for code, its in STATUS.items() if its == status and code in one.codes
+                        code for code, its in STATUS.items() if its == status and code in operation.codes
                     ),
                     "content": {"application/json": {"schema": failed}},
                 }
-                for status in sorted({STATUS[code] for code in one.codes})
+                for status in sorted({STATUS[code] for code in operation.codes})
             },
         },
     }
-    if one.role is None:
-        told["security"] = []
+    if operation.role is None:
+        result["security"] = []
     else:
-        told["x-role"] = one.role
-    if one.changes and one.command is not None:
-        schema = {"$ref": _REFERENCE.format(name=one.command.__name__)}
-        told["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+        result["x-role"] = operation.role
+    if operation.changes and operation.command is not None:
+        schema = {"$ref": _REFERENCE.format(name=operation.command.__name__)}
+        result["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
     parameters = [
         {
             "name": name,
@@ -90,16 +94,16 @@ def _operation(
             "required": True,
             "schema": {"type": "integer", "minimum": 1, "maximum": 2**53},
         }
-        for name in re.findall(r"{(\w+)}", one.path)
+        for name in re.findall(r"{(\w+)}", operation.path)
     ]
-    query = components[one.query.__name__]
+    query = components[operation.query.__name__]
     parameters += [
         {"name": name, "in": "query", "required": False, "schema": schema}
         for name, schema in query["properties"].items()
     ]
     if parameters:
-        told["parameters"] = parameters
-    return told
+        result["parameters"] = parameters
+    return result
 
 
 def _as_body(schema: dict[str, Any]) -> None:

@@ -1,7 +1,6 @@
-"""What can be asked over HTTP: one table, from which the routes and their description are made.
+"""The HTTP operations: one table, from which the routes and the OpenAPI document are made.
 
-An operation that changes something is a command of `protocol.commands`, and its body is that very struct; there is no
-second definition of anything.
+An operation that changes something is a command of `protocol.commands`, and that struct is its body.
 """
 
 from __future__ import annotations
@@ -23,26 +22,26 @@ _IN_NAMES = str.maketrans({"/": "-", "{": None, "}": None})
 
 
 class Operation(msgspec.Struct, frozen=True):
-    """`POST path` carries out a command, `GET path` looks at something."""
+    """`POST path` carries out a command, `GET path` reads something."""
 
     path: str
     summary: str
     answer: Any
-    """The type of what is answered."""
+    """The type of the answer."""
     command: type[Request] | None = None
-    """What the supervisor is asked; None for what this process knows by itself."""
+    """The command for the supervisor; None when this process answers itself."""
     query: type[msgspec.Struct] = json_views.Nothing
-    """What may be in the query."""
+    """The parameters of the query."""
     role: Role | None = "viewer"
-    """What it takes; None: nothing at all."""
+    """The role that it needs; None for a public operation."""
     changes: bool = False
     media: str = "application/json"
     faults: tuple[str, ...] = ()
-    """What else it may be refused with, beside what `codes` says of all of its kind."""
+    """Further codes of errors, beyond those that `codes` adds for every operation of its kind."""
 
     @property
     def codes(self) -> frozenset[str]:
-        """Every code that it can be refused with."""
+        """All codes that it can be refused with."""
         found = {"host", *self.faults}
         if self.role is not None:
             found |= {"no-token", "bad-token", "too-many", "failed"}
@@ -54,14 +53,14 @@ class Operation(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """Unique."""
+        """A unique name."""
         path = self.path.removeprefix("/api").strip("/").translate(_IN_NAMES)
         return f"{'do' if self.changes else 'see'}-{path}"
 
 
 _OF_A_CHANGE = frozenset({"origin", "bad-request", "too-large", "not-json"})
 _OF_THE_BOT: tuple[Code, ...] = ("busy", "down", "boundary")
-"""What may keep the bot from answering. That it fails at it is `failed`, as is whatever else fails."""
+"""Why the bot may not answer. A failure of the command itself is `failed`."""
 _OF_A_HANDOFF: tuple[Code, ...] = (*_OF_THE_BOT, "bad-input", "not-found", "aborted", "rolled-back")
 
 

@@ -17,17 +17,17 @@ from ...protocol.commands import Command
 from ...protocol.errors import NeverblinkError
 from ...protocol.events import Event, Heartbeat
 from ..audit.recent_ticks import RecentTicks
+from ..config.addresses import WebSettings
 from ..config.config import LogSettings
-from ..config.web_settings import WebSettings
 from ..store.state_dir import Home
 from .access_log import AccessLog, logger_into
-from .app import DOOR, application
+from .app import LIMITS, application
 from .auth import WebAuth
-from .connection_limits import ConnectionLimits
 from .daemon_client import DaemonClient
 from .errors import RequestRefused
 from .event_feed import EventFeed
 from .handlers import Handlers
+from .limits import ConnectionLimits
 from .metrics import Metrics
 from .ticks import MOST, LeadSeen, TickFeed, TickSeen, together
 from .tokens import Tokens
@@ -37,11 +37,11 @@ __all__ = ["CannotListen", "serve"]
 _STATUS_EVERY = 1.0
 _KEEP_ALIVE = 30.0
 _BACKLOG = 32
-"""So many are let in at once: by so many may the door be wrong about how many there are."""
+"""Connections accepted at once: `ConnectionLimits` may miscount by so many."""
 
 
 class CannotListen(NeverblinkError):
-    """The address can't be listened on, or the certificate can't be used."""
+    """The address or the certificate cannot be used."""
 
 
 async def serve(
@@ -57,66 +57,66 @@ class _Server:
         self._bot = bot
         self._settings = settings
         self._version = version
-        self._book = AccessLog(home.logs / "http.log", log)
+        self._access_log = AccessLog(home.logs / "http.log", log)
         self._feed = EventFeed(f"{time.time_ns():x}")
         self._metrics = Metrics(bot, version)
         self._tokens = Tokens(home.tokens)
-        self._admission = WebAuth(settings, self._tokens)
-        self._line = DaemonClient(home, self._heard)
+        self._auth = WebAuth(settings, self._tokens)
+        self._client = DaemonClient(home, self._heard)
         self._ticks = TickFeed(RecentTicks(home.journal, MOST), self._ticked)
         self._changed = asyncio.Event()
 
     async def run(self, until: asyncio.Event) -> None:
-        looks = Handlers(
+        handlers = Handlers(
             self._home,
             self._bot,
             self._version,
-            line=self._line,
+            client=self._client,
             ticks=self._ticks,
             feed=self._feed,
             metrics=self._metrics,
-            admission=self._admission,
-            book=self._book,
+            auth=self._auth,
+            access_log=self._access_log,
         )
         app = application(
-            self._admission,
-            looks.by_path,
+            self._auth,
+            handlers.by_path,
             self._carry_out,
             self._metrics,
-            self._book,
+            self._access_log,
             encrypted=self._settings.encrypted,
         )
         runner = web.AppRunner(
             app,
             access_log=None,
-            logger=logger_into(self._book),
+            logger=logger_into(self._access_log),
             keepalive_timeout=_KEEP_ALIVE,
             max_line_size=8190,
             max_field_size=8190,
         )
         await runner.setup()
         assert runner.server is not None
-        app[DOOR] = door = ConnectionLimits(runner.server)
-        work = [self._minding(self._ticks.run()), self._minding(self._keep_status())]
+        app[LIMITS] = limits = ConnectionLimits(runner.server)
+        work = [self._supervised(self._ticks.run()), self._supervised(self._keep_status())]
         try:
-            server = await self._listen(door)
-            self._book.say(f"listening on {self._settings.url}")
+            server = await self._listen(limits)
+            self._access_log.say(f"listening on {self._settings.url}")
             await until.wait()
-            looks.stop()
+            handlers.stop()
             server.close()
         finally:
             for task in work:
                 task.cancel()
             await asyncio.gather(*work, return_exceptions=True)
             await runner.cleanup()
-            self._line.close()
+            self._client.close()
 
-    async def _listen(self, door: Callable[[], asyncio.Protocol]) -> asyncio.Server:
+    async def _listen(self, limits: Callable[[], asyncio.Protocol]) -> asyncio.Server:
         settings = self._settings
         try:
             context = _tls(settings) if settings.encrypted else None
             return await asyncio.get_running_loop().create_server(
-                door,
+                limits,
                 settings.host,
                 settings.port,
                 backlog=_BACKLOG,
@@ -124,32 +124,30 @@ class _Server:
                 ssl_handshake_timeout=10 if context is not None else None,
             )
         except (OSError, ValueError) as problem:
-            said = problem.strerror if isinstance(problem, OSError) and problem.strerror else str(problem)
-            raise CannotListen(f"can't listen on {settings.url}: {said}") from None
+            reason = problem.strerror if isinstance(problem, OSError) and problem.strerror else str(problem)
+            raise CannotListen(f"cannot listen on {settings.url}: {reason}") from None
 
-    def _minding(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        async def mind() -> None:
+    def _supervised(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        async def run() -> None:
             try:
                 await work
             except asyncio.CancelledError:
                 raise
             except Exception as bug:
-                # Half a page that looks whole is worse than none: the supervisor starts another process.
-                self._book.say(f"a fault: {bug!r}")
+                # A page that is only partly alive is worse than none: exit, and the supervisor restarts the process.
+                self._access_log.say(f"internal error: {bug!r}")
                 os._exit(70)
 
-        return asyncio.get_running_loop().create_task(mind())
+        return asyncio.get_running_loop().create_task(run())
 
     async def _carry_out(self, command: Command, within: float) -> Any:
         try:
-            return await self._line.ask(command, within)
+            return await self._client.ask(command, within)
         finally:
-            self._line.changed()
-
-    # what happens
+            self._client.changed()
 
     def _heard(self, topic: str, body: bytes, event: Event | None) -> None:
-        self._feed.tell(topic, body)
+        self._feed.publish(topic, body)
         if event is not None:
             self._metrics.happened(event)
         if not isinstance(event, Heartbeat):
@@ -158,17 +156,17 @@ class _Server:
     def _ticked(self, ticks: list[TickSeen], leads: list[LeadSeen]) -> None:
         self._metrics.ticked(ticks, leads)
         for lead in leads:
-            self._feed.tell("lead", msgspec.json.encode(lead))
+            self._feed.publish("lead", msgspec.json.encode(lead))
         if ticks:
-            self._feed.tell("ticks", msgspec.json.encode(together(ticks)))
+            self._feed.publish("ticks", msgspec.json.encode(together(ticks)))
 
     async def _keep_status(self) -> None:
-        """Send the status every second, and soon after something has happened, so that listeners need not ask."""
+        """Publish the status every second, and soon after each event, so that listeners need not poll."""
         while True:
             try:
                 async with asyncio.timeout(_STATUS_EVERY):
                     await self._changed.wait()
-                # What comes at once is one change.
+                # Changes in quick succession are published once.
                 await asyncio.sleep(0.05)
             except TimeoutError:
                 pass
@@ -176,10 +174,10 @@ class _Server:
             if not self._metrics.streams:
                 continue
             try:
-                status = await self._line.ask(commands.Status(), 5.0)
+                status = await self._client.ask(commands.Status(), 5.0)
             except RequestRefused:
                 continue
-            self._feed.tell("status", msgspec.json.encode(status))
+            self._feed.publish("status", msgspec.json.encode(status))
 
 
 def _tls(settings: WebSettings) -> ssl.SSLContext:

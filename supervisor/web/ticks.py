@@ -88,23 +88,23 @@ def sorted_out(found: Iterable[Seen]) -> tuple[list[TickSeen], list[LeadSeen]]:
     """The ticks, and who led in them: also who came to lead before the first of them."""
     ticks: list[TickSeen] = []
     leads: dict[int, LeadSeen] = {}
-    for one in found:
-        if isinstance(one, LeaderChange):
-            leads[one.epoch] = LeadSeen(
-                one.epoch,
-                one.at,
-                one.seq,
-                one.worker,
-                one.release,
-                one.cause,
-                one.before,
-                one.deployment,
-                one.blackout,
+    for tick in found:
+        if isinstance(tick, LeaderChange):
+            leads[tick.epoch] = LeadSeen(
+                tick.epoch,
+                tick.at,
+                tick.seq,
+                tick.worker,
+                tick.release,
+                tick.cause,
+                tick.before,
+                tick.deployment,
+                tick.blackout,
             )
         else:
-            ticks.append(_row(one))
-            if one.epoch not in leads:
-                leads[one.epoch] = LeadSeen(one.epoch, 0, one.seq, one.worker, one.release, "", "", 0, 0)
+            ticks.append(_row(tick))
+            if tick.epoch not in leads:
+                leads[tick.epoch] = LeadSeen(tick.epoch, 0, tick.seq, tick.worker, tick.release, "", "", 0, 0)
     return ticks, list(leads.values())
 
 
@@ -114,13 +114,13 @@ def together(ticks: Sequence[TickSeen], most: int = _AT_ONCE) -> list[TickSeen]:
     if len(ticks) <= most:
         return list(ticks)
     size = -(-len(ticks) // most)
-    told: list[TickSeen] = []
+    rows: list[TickSeen] = []
     for tick in ticks:
-        last = told[-1] if told else None
+        last = rows[-1] if rows else None
         if last is None or last.count >= size or tick.skipped or tick.missed or tick.epoch != last.epoch:
-            told.append(tick)
+            rows.append(tick)
         else:
-            told[-1] = TickSeen(
+            rows[-1] = TickSeen(
                 tick.seq,
                 last.count + tick.count,
                 tick.due,
@@ -130,11 +130,11 @@ def together(ticks: Sequence[TickSeen], most: int = _AT_ONCE) -> list[TickSeen]:
                 last.skipped,
                 last.missed,
             )
-    return told
+    return rows
 
 
-def _row(one: Found) -> TickSeen:
-    return TickSeen(one.seq, 1, one.due, one.late, one.took, one.epoch, one.skipped, one.missed)
+def _row(tick: Found) -> TickSeen:
+    return TickSeen(tick.seq, 1, tick.due, tick.late, tick.took, tick.epoch, tick.skipped, tick.missed)
 
 
 def _end(found: Sequence[Seen], place: Place) -> Place:

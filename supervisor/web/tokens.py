@@ -1,8 +1,8 @@
-"""Who may ask over HTTP: tokens with a name and a role.
+"""Tokens for HTTP, each with a name and a role.
 
-They are kept in the home's file `tokens`, as hashes: a token is 32 random bytes, so a plain SHA-256 of it reveals
-nothing. A token is shown once, when it is made. The file is replaced whole, and looked at again
-whenever it has changed, so a token that is removed is worth nothing from the next request on.
+They are kept as hashes in the home's file `tokens`: a token is 32 random bytes, so a plain SHA-256 of it reveals
+nothing. A token is shown once, when it is made. The file is replaced atomically and read again when it has changed, so
+a removed token is invalid from the next request on.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ import msgspec
 
 from ...protocol.errors import NeverblinkError
 from ...protocol.wire import UNDECODABLE
-from ..system.durable import rename_durably
-from ..system.names import NAME_RULE, is_valid_name
+from ..system.disk import rename_durably
+from ..system.text import NAME_RULE, is_valid_name
 
 __all__ = ["ROLES", "NoSuchToken", "Role", "Token", "TokenError", "Tokens"]
 
 Role = Literal["viewer", "operator"]
 
 ROLES: tuple[Role, ...] = ("viewer", "operator")
-"""`viewer` sees everything and changes nothing; `operator` may do all that the command line may."""
+"""`viewer` sees everything and changes nothing; `operator` may do everything that the command line can."""
 
 _PREFIX = "nbt_"
-"""So that one that was published by mistake is found by those who look for such things."""
+"""A prefix that secret scanners can find in published text."""
 _LONGEST = 200
 
 
 class TokenError(NeverblinkError):
-    """A token can't be made, removed or read."""
+    """A token cannot be made, removed or read."""
 
 
 class NoSuchToken(TokenError):
@@ -45,7 +45,7 @@ class NoSuchToken(TokenError):
 
 
 class Token(msgspec.Struct, frozen=True):
-    """What is kept of one. `made` is wall ns."""
+    """A stored token. `made` is wall ns."""
 
     name: str
     role: Role
@@ -70,12 +70,13 @@ class Tokens:
         return sorted(self._by_digest.values(), key=lambda token: token.name)
 
     def find(self, secret: str) -> Token | None:
-        """The token that this is, None when it is none. Raises `TokenError`."""
+        """The token with this secret, None when there is none. Raises `TokenError`."""
         self._look()
         return self._by_digest.get(_digest(secret)) if len(secret) <= _LONGEST else None
 
     def add(self, name: str, role: Role) -> str:
-        """Make a token, and return it: it is not kept. Raises `NoSuchToken` for a name that is taken or is none."""
+        """Make a token and return its secret, which is not stored. Raises `NoSuchToken` for an invalid or taken name.
+        Make a token and return its secret, which is not stored. Raises `NoSuchToken` for an invalid or taken name."""
         if not is_valid_name(name):
             raise NoSuchToken(f"token {name!r}: expected {NAME_RULE}")
         with self._locked():
@@ -109,7 +110,7 @@ class Tokens:
             self._seen, self._by_digest = None, {}
             return
         except UNDECODABLE:
-            raise TokenError(f"{self.path} is damaged: remove it, and make the tokens anew") from None
+            raise TokenError(f"{self.path} is damaged: remove it, and make the tokens again") from None
         except OSError as problem:
             raise TokenError(f"{self.path} can't be read: {problem.strerror}") from None
         self._by_digest = {token.digest: token for token in kept}
@@ -128,7 +129,7 @@ class Tokens:
 
     @contextmanager
     def _locked(self) -> Generator[None]:
-        """Two that change it at once would lose one change."""
+        """Exclude other writers: of two changes at once one would be lost."""
         try:
             directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as problem:

@@ -1,4 +1,4 @@
-"""The web page's process, as the supervisor keeps it. See `system.helper_process`."""
+"""The supervisor's side of the web process. See `system.helper_process`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import msgspec
 
+from ..config.addresses import WebSettings
 from ..config.config import LogSettings
-from ..config.web_settings import WebSettings
 from ..store.state_dir import Home
 from ..system.helper_process import SILENT_FOR, HelperProcess
 from ..system.install_hint import install_command
@@ -20,7 +20,7 @@ LIBRARIES = ("aiohttp", "prometheus_client")
 
 
 class WebProcessSettings(msgspec.Struct, frozen=True):
-    """What the process is told on its command line; nothing of it is a secret."""
+    """The process's configuration, on its command line; contains no secrets."""
 
     home: str
     bot: str
@@ -30,7 +30,7 @@ class WebProcessSettings(msgspec.Struct, frozen=True):
 
 
 class WebProcess:
-    """Keeps a web process with these `settings`; `tell` is told what people should know. To be closed."""
+    """Keeps a web process with these `settings` running; `tell` logs a line. To be closed."""
 
     def __init__(
         self,
@@ -46,16 +46,16 @@ class WebProcess:
         self._process: HelperProcess | None = None
         missing = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
         if missing:
-            # A page must never be what keeps a bot from running.
+            # A missing library of the page must not keep the bot from running.
             tell(
                 f"no web page: [web] is configured, and {' and '.join(missing)} cannot be found here: "
                 f"`{install_command('web')}`"
             )
             return
-        told = WebProcessSettings(str(home.path), bot, version, settings, log or LogSettings())
+        given = WebProcessSettings(str(home.path), bot, version, settings, log or LogSettings())
         self._process = HelperProcess(
             "web process",
-            (*command, msgspec.json.encode(told).decode()),
+            (*command, msgspec.json.encode(given).decode()),
             home.path,
             home.logs / "http.err",
             tell,
@@ -65,10 +65,10 @@ class WebProcess:
 
     @property
     def pid(self) -> int:
-        """The process's, 0 when there is none."""
+        """The pid of the process, 0 when none runs."""
         return self._process.pid if self._process is not None else 0
 
     async def close(self) -> None:
-        """End the process, and wait until it has."""
+        """End the process, and wait for its end."""
         if self._process is not None:
             await self._process.close()

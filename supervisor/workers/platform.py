@@ -15,7 +15,7 @@ import msgspec
 
 from ...protocol.assignment import Assignment
 from ..system.event_bus import EventBus
-from ..system.proc_stat import ProcessActivity, doing
+from ..system.process import ProcessActivity, doing
 from ..system.timers import Scheduler
 from .registry import WorkerRegistry
 

@@ -25,7 +25,7 @@ from ..system.log_file import open_for_child
 from ..system.process import Adopted, Process
 from ..system.process_group import MARK, mark_of
 from ..system.sd_notify import VARIABLES
-from ..system.worker_log import last_line
+from ..system.tail import last_line
 from .env_file import EnvFileError, read_env_file
 from .platform import Child, Launch, Platform
 

@@ -23,7 +23,7 @@ import msgspec
 
 from neverblink.protocol.lease import OFD_GETLK, lock_owner, lock_query
 from neverblink.supervisor.demo.ledger import DuplicateId, Filled, Ledger, Reserved
-from neverblink.supervisor.system.proc_stat import doing
+from neverblink.supervisor.system.process import doing
 
 __all__ = ["ACCOUNT", "TIMEFRAMES", "Market", "OrderRequest", "holder"]
 

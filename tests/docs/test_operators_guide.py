@@ -21,8 +21,7 @@ from neverblink.supervisor.config.config import (
     RestartSettings,
 )
 from neverblink.supervisor.config.hang_limits import HangLimits
-from neverblink.supervisor.config.notify_kinds import KINDS
-from neverblink.supervisor.config.notify_pace import NotifyPace
+from neverblink.supervisor.config.notify_settings import KINDS, NotifyPace
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -50,7 +50,7 @@ from neverblink.supervisor.audit.verify import JournalCheck, survey
 from neverblink.supervisor.cli import command_values
 from neverblink.supervisor.cli.audit import bound
 from neverblink.supervisor.cli.check import finding_of
-from neverblink.supervisor.cli.errors import BadInput
+from neverblink.supervisor.cli.exit_codes import BadInput
 from neverblink.supervisor.cli.log_merge import Reader
 from neverblink.supervisor.cli.operations import arguments
 from neverblink.supervisor.config import config
@@ -554,7 +554,6 @@ FILES: dict[str, tuple[str, ...] | str] = {
     "supervisor/demo/world.py": "the demo reads what the demo's processes say",
     "supervisor/environment/import_check.py": ("check's finding",),
     "supervisor/environment/environments.py": "its own stamp, without which an environment counts as not there",
-    "supervisor/control_files/file_watch.py": "what the kernel says of a directory",
     "supervisor/control_files/request_files.py": "its own answers, of which it believes nothing that cannot be decoded",
     "supervisor/audit/export.py": ("export", "export of whole records"),
     "supervisor/store/history_db.py": ("history",),

@@ -11,7 +11,7 @@ from neverblink.protocol.link import Hello, Report, SupervisorMessage
 from neverblink.protocol.wire import PROTOCOL
 from neverblink.supervisor.bot.bot_state import BotState
 from neverblink.supervisor.system.event_bus import EventBus
-from neverblink.supervisor.system.proc_stat import ProcessActivity
+from neverblink.supervisor.system.process import ProcessActivity
 from neverblink.supervisor.workers.platform import Child, Launch, Platform
 from neverblink.supervisor.workers.registry import Member, WorkerRegistry
 from neverblink.supervisor.workers.spawn import SpawnError

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator
 import pytest
 from aiohttp import web
 
-from neverblink.supervisor.web.connection_limits import ConnectionLimits
+from neverblink.supervisor.web.limits import ConnectionLimits
 from tests.ports import HOST
 from tests.whole.live import WITHIN
 
@@ -88,7 +88,7 @@ def test_the_number_of_listeners_and_the_time_of_silence_are_bounded() -> None:
         runner = web.AppRunner(web.Application())
         await runner.setup()
         assert runner.server is not None
-        door = ConnectionLimits(runner.server, most=5, first_word=0.5)
+        door = ConnectionLimits(runner.server, most=5, first_request=0.5)
         listening = await asyncio.get_running_loop().create_server(door, HOST, 0, backlog=1)
         port = listening.sockets[0].getsockname()[1]
         come = [await asyncio.open_connection(HOST, port) for _ in range(8)]

@@ -42,7 +42,7 @@ def test_plain_http_is_allowed_on_this_machine(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "key", "why"),
     [
-        (('listen = "0.0.0.0:8780"',), "web.listen", "in the clear"),
+        (('listen = "0.0.0.0:8780"',), "web.listen", "unencrypted"),
         (('listen = "10.0.0.5:8780"', 'cert = "a.pem"'), "web.key", "needs both files"),
         (('listen = "127.0.0.1:8780"', 'key = "a.pem"'), "web.cert", "needs both files"),
         (('listen = "8780"',), "web.listen", "expected ADDRESS:PORT"),

@@ -198,15 +198,14 @@ def test_the_page_says_why_a_deployment_is_not_possible(shown: Served, browser: 
         busy = room(deployment=first)
         assert (busy["deploy"], busy["rollback"]) == (False, False)
         assert (
-            "Number 4 is under way (rehearsing): the next can begin when it is in its probation"
-            in busy["words"]
+            "Deployment 4 is under way (rehearsing): the next can begin during its probation" in busy["words"]
         )
         in_probation = room(deployment=proven)
         assert (in_probation["deploy"], in_probation["rollback"]) == (True, True)
         # A rollback is about the one in its probation, whatever prepares behind it.
         full = room(deployment=second, probation=proven)
         assert (full["deploy"], full["rollback"]) == (False, True)
-        assert "Number 5 is under way (prepared): number 4 is in its probation" in full["words"]
+        assert "Deployment 5 is under way (prepared): deployment 4 is in its probation" in full["words"]
         assert complaints == []
 
 

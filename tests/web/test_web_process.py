@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from neverblink.supervisor.config.web_settings import WebSettings
+from neverblink.supervisor.config.addresses import WebSettings
 from neverblink.supervisor.store.state_dir import Home
 from neverblink.supervisor.web.web_process import WebProcess
 from tests.whole.live import WITHIN, ends

@@ -13,7 +13,7 @@ from neverblink.supervisor.bot.hang_monitor import HangMonitor
 from neverblink.supervisor.config.config import Config
 from neverblink.supervisor.config.hang_limits import HangLimits
 from neverblink.supervisor.release.releases import Release
-from neverblink.supervisor.system.proc_stat import ProcessActivity
+from neverblink.supervisor.system.process import ProcessActivity
 from neverblink.supervisor.workers.registry import Member
 
 from ..fake_bot_context import FakeBotContext, RecordingWorkerPool, hello, report

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from neverblink.supervisor.bot.hang_rules import HangRules, HangVerdict, Observation
 from neverblink.supervisor.config.hang_limits import HangLimits
-from neverblink.supervisor.system.proc_stat import ProcessActivity
+from neverblink.supervisor.system.process import ProcessActivity
 
 MS = 1_000_000
 S = 1000 * MS

@@ -17,8 +17,7 @@ from neverblink.protocol.window import WindowSpec
 from neverblink.supervisor.audit.scope import Moment, Seq
 from neverblink.supervisor.cli.audit import bound
 from neverblink.supervisor.cli.command_group import neverblink
-from neverblink.supervisor.cli.errors import BadInput
-from neverblink.supervisor.cli.exit_codes import Exit
+from neverblink.supervisor.cli.exit_codes import BadInput, Exit
 from neverblink.supervisor.store.history_db import HistoryDb
 from neverblink.supervisor.store.history_rows import WINDOWS
 from neverblink.supervisor.store.state_dir import Home
@@ -68,7 +67,7 @@ def test_commands_and_repetitions_have_separate_lines(home: Home) -> None:
     shown = [" ".join(line.split()) for line in run(home).stdout.splitlines()]
     assert "events 1 received, 1 applied, 0 waiting" in shown
     assert "commands 1 received, 1 applied, 0 waiting" in shown
-    assert "repeats 3 came again, and were dropped" in shown
+    assert "repeats 3 received again, and dropped" in shown
 
 
 def test_json_has_every_figure(home: Home) -> None:
@@ -114,7 +113,7 @@ def test_the_span_is_the_requested_one(home: Home) -> None:
     result = run(home, "--since", "10m")
     assert (result.exit_code, result.stdout) == (
         Exit.DONE,
-        "there is nothing in this span, so nothing was proven\n",
+        "the journal has nothing in this span, so nothing was proven\n",
     )
 
 

@@ -65,7 +65,7 @@ def test_a_bot_without_on_halt_is_reported_as_only_paused(tmp_path: Path) -> Non
     with FakeSupervisor(tmp_path / "home", script) as there:
         result = run(there.home.path, "halt", "--yes")
         assert result.exit_code == Exit.DONE
-        assert lines(result) == ["paused nothing was given up: this bot has no on_halt that would do it"]
+        assert lines(result) == ["paused no positions were closed: this bot has no on_halt"]
 
 
 def test_settings_are_shown_with_the_changed_ones_marked(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_diff_shows_new_commits_and_removed_commits(home: Home, repository: Repo
     repository.write(_gitignore=".neverblink\n")
     first = repository.commit("first")
     lead(home, repository, first)
-    assert "nothing between them" in run("diff").stdout
+    assert "no commits between them" in run("diff").stdout
     second, third = repository.commit("earlier exits"), repository.commit("later entries")
     found = json_of("diff")
     assert (found["from"], found["to"], found["undone"]) == (first, third, [])
@@ -73,16 +73,16 @@ def test_diff_shows_new_commits_and_removed_commits(home: Home, repository: Repo
     back = json_of("diff", "main~1")
     assert (back["release"], back["to"], back["commits"]) == (now, second, [])
     assert [note["subject"] for note in back["undone"]] == ["later entries"]
-    assert "1 commit that runs now would be taken back" in run("diff", "main~1").stdout
+    assert "1 commit that runs now would be removed" in run("diff", "main~1").stdout
 
 
 def test_diff_reports_when_there_is_nothing_to_compare_with(home: Home, repository: Repository) -> None:
-    assert "no release has led here yet" in run("diff").stderr
+    assert "no release has led yet" in run("diff").stderr
     releases = ReleaseStore(home.releases)
     releases.promote(releases.make(repository.path, "bot:Fox").id)
     result = run("diff")
     assert result.exit_code == Exit.BAD_INPUT
-    assert "and not of a commit" in result.stderr
+    assert "not from a commit" in result.stderr
 
 
 def test_check_runs_the_check_as_a_deployment_would(home: Home, repository: Repository) -> None:

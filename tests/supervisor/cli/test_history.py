@@ -62,7 +62,7 @@ def test_init_writes_a_bot_and_overwrites_nothing(tmp_path: Path) -> None:
     before = (place / "bot.py").read_text()
     result = run("init", place)
     assert result.exit_code == Exit.BAD_INPUT
-    assert "writes over nothing" in result.stderr
+    assert "never overwrites a file" in result.stderr
     assert (place / "bot.py").read_text() == before
     assert run("init", place / "bot.py").exit_code == Exit.BAD_INPUT
     assert run("init", tmp_path / "x", "--name", "no name").exit_code == Exit.BAD_INPUT

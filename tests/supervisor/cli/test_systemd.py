@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from neverblink.protocol import events
-from neverblink.supervisor.cli.systemd_unit import Unit, unit_of
+from neverblink.supervisor.cli.systemd import Unit, unit_of
 from neverblink.supervisor.config.config import load
 from neverblink.supervisor.system.sd_notify import SdNotify
 

@@ -225,7 +225,7 @@ def test_a_reused_id_is_reported_and_not_carried_out(tmp_path: Path) -> None:
         files.write({"id": "1", "op": "pause"})
         await files.wait_for_answer("1")
         files.write({"id": "1", "op": "resume"})
-        await files.wait_for_problem("id '1' was another command before")
+        await files.wait_for_problem("id '1' was used for another command")
         files.write({"id": "2", "op": "resume"})
         await files.wait_for_answer("2")
         await files.wait_for_status(lambda status: not status.control.problems)
@@ -250,7 +250,7 @@ def test_an_unanswered_command_is_resumed_or_reported_as_in_doubt(tmp_path: Path
         assert (await files.wait_for_answer("1")).status == "ok"
         doubt = await files.wait_for_answer("2")
         assert doubt.error.code == "failed"
-        assert "it is not done again" in doubt.error.message
+        assert "it is not repeated" in doubt.error.message
         assert (await files.wait_for_answer("3")).at == 3
         assert (await files.wait_for_answer("4")).status == "ok"
         assert files.asked == [Pause(id="1", who="control.json"), RebaseClock(id="4", who="control.json")]
@@ -357,7 +357,7 @@ def test_a_file_of_another_user_is_refused(tmp_path: Path) -> None:
     assert read(tmp_path / "none", os.geteuid()) is None
     place = tmp_path / "socket"
     _socket(place)
-    with pytest.raises(ControlError, match=r"it (is a socket|can't be opened)"):
+    with pytest.raises(ControlError, match=r"it (is a socket|cannot be opened)"):
         read(place, os.geteuid())
 
 

@@ -16,8 +16,7 @@ from neverblink.protocol.events import (
     StepDone,
 )
 from neverblink.supervisor.demo.acts import ACTS, Played
-from neverblink.supervisor.demo.closing import closing_lines
-from neverblink.supervisor.demo.finding import DemoFinding, Evidence, find
+from neverblink.supervisor.demo.finding import DemoFinding, Evidence, closing_lines, find
 from neverblink.supervisor.demo.picture import DemoPicture, Lines, Live, picture_for
 from neverblink.supervisor.demo.strip import COLUMNS, VersionStrip
 from neverblink.supervisor.terminal.screen import Screen
@@ -183,7 +182,7 @@ def test_every_contradiction_is_found_and_reported(part: str, change: dict[str, 
 def test_a_different_fill_a_failed_audit_and_a_refused_command_are_wrong() -> None:
     whole = evidence()
     changed = {**whole.book, "fills": {**whole.book["fills"], "f-1": {"fill": "f-1", "size": 9}}}
-    assert wrong(whole, book=changed) == ("book: fill f-1 is not what the exchange told",)
+    assert wrong(whole, book=changed) == ("book: fill f-1 is not what the exchange reported",)
     assert wrong(whole, audit_exit=1)[0].startswith("audit: it ended with exit 1")
     assert wrong(whole, refused=["down: exit 7: no supervisor"]) == ("down: exit 7: no supervisor",)
     assert wrong(whole, book={}) == ("book: the bot did not show it",)

@@ -19,8 +19,7 @@ from neverblink.protocol.events import (
     StepOutput,
 )
 from neverblink.protocol.handoff.handoff_events import NO_BOUNDARY
-from neverblink.supervisor.hook.deployment_output import DeploymentOutput, show_result
-from neverblink.supervisor.hook.push_output import ALIVE_EVERY, PushOutput
+from neverblink.supervisor.hook.push_output import ALIVE_EVERY, DeploymentOutput, PushOutput, show_result
 from neverblink.supervisor.system.streams import StandardStream
 
 MS = 1_000_000

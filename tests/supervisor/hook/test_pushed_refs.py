@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from neverblink.supervisor.hook.pushed_refs import PushOptions, Update, passed_over, updates, wishes
+from neverblink.supervisor.hook.pushed_refs import (
+    PushOptions,
+    Update,
+    not_deployed,
+    push_options,
+    updates,
+)
 
 A, B, NONE = "a" * 40, "b" * 40, "0" * 40
 
@@ -25,11 +31,11 @@ def test_each_line_of_input_is_a_ref() -> None:
 
 
 def test_push_options_are_recognised() -> None:
-    assert wishes({}) == PushOptions()
-    assert wishes(environment("no-wait", "force", "message= earlier exits ")) == PushOptions(
+    assert push_options({}) == PushOptions()
+    assert push_options(environment("no-wait", "force", "message= earlier exits ")) == PushOptions(
         wait=False, force=True, why="earlier exits"
     )
-    assert wishes(environment("replace")) == PushOptions(replace=True)
+    assert push_options(environment("replace")) == PushOptions(replace=True)
 
 
 @pytest.mark.parametrize(
@@ -37,10 +43,10 @@ def test_push_options_are_recognised() -> None:
     [("nowait", "-o no-wait"), ("Force", "-o force"), ("msg=x", "-o message=WHY"), ("ci.skip", "there are")],
 )
 def test_the_error_for_an_unknown_push_option_suggests_the_closest_one(option: str, meant: str) -> None:
-    (said,) = wishes(environment(option, "force")).unknown
+    (said,) = push_options(environment(option, "force")).unknown
     assert f'"{option}"' in said
     assert meant in said
-    assert wishes(environment(option, "force")).force
+    assert push_options(environment(option, "force")).force
 
 
 @pytest.mark.parametrize(
@@ -55,4 +61,4 @@ def test_the_error_for_an_unknown_push_option_suggests_the_closest_one(option: s
     ],
 )
 def test_a_push_of_another_ref_is_answered_with_the_reason(update: Update, said: str) -> None:
-    assert said in passed_over(update, "main")
+    assert said in not_deployed(update, "main")

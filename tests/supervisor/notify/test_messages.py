@@ -14,12 +14,15 @@ from neverblink.protocol import events
 from neverblink.protocol.events import Outage, OutageChanged, WindowMissed
 from neverblink.protocol.link import Doubt
 from neverblink.supervisor.config.config import ConfigError, load
-from neverblink.supervisor.config.notify_kinds import KINDS, USUAL
-from neverblink.supervisor.config.notify_pace import NotifyPace
-from neverblink.supervisor.config.notify_settings import NotifySettings, NotifyTarget
-from neverblink.supervisor.notify.message import Note
+from neverblink.supervisor.config.notify_settings import (
+    KINDS,
+    USUAL,
+    NotifyPace,
+    NotifySettings,
+    NotifyTarget,
+)
 from neverblink.supervisor.notify.messages import MOMENT, MessageWriter
-from neverblink.supervisor.notify.queue import NotifyQueue, QueuedMessage
+from neverblink.supervisor.notify.queue import Note, NotifyQueue, QueuedMessage
 from neverblink.supervisor.notify.secret_urls import Unresolved, redacted, scheme_of, url_of
 
 S = 1_000_000_000
@@ -226,7 +229,7 @@ def test_the_queue_is_bounded_and_reports_dropped_messages() -> None:
     message = outbox.take(0)
     assert message is not None
     assert message.title == "n50"
-    assert message.text == "50 before these were lost: too many came at once"
+    assert message.text == "50 earlier ones were dropped: too many at once"
     assert outbox.lost == 50
 
 
@@ -362,10 +365,10 @@ def test_targets_are_read_from_the_configuration(tmp_path: Path) -> None:
     [
         ('[notify]\ntarget = 1\n', 'notify.target: there is no such key: did you mean "targets"?'),
         ('[notify]\nevents = ["failovr"]\n',
-         'notify.events: there is nothing like "failovr" to notify of: did you mean "failover"?'),
+         'notify.events: unknown event "failovr": did you mean "failover"?'),
         ('[notify]\nevents = []\n', "notify.events: is empty"),
         ('[notify]\nburst = 0\n', "notify.burst: is 0: expected a whole number from 1"),
-        ('[notify.targets.a]\n', "notify.targets.a: says nowhere to send to: add url or url_file"),
+        ('[notify.targets.a]\n', "notify.targets.a: has no address: add url or url_file"),
         ('[notify.targets.a]\nurl = "json://s3cret"\nurl_file = "x"\n', "notify.targets.a: has both url and url_file"),
         ('[notify.targets.a]\nurl = "s3cret"\n', "notify.targets.a.url: is not a URL that apprise knows"),
         ('[notify.targets.a]\nurl = ["s3cret"]\n', "notify.targets.a.url: is a list: expected a text"),

@@ -16,8 +16,7 @@ from click.testing import CliRunner, Result
 from neverblink.protocol.events import DeploymentEnded
 from neverblink.supervisor.cli.command_group import neverblink
 from neverblink.supervisor.cli.exit_codes import Exit
-from neverblink.supervisor.config.notify_pace import NotifyPace
-from neverblink.supervisor.config.notify_settings import NotifySettings, NotifyTarget
+from neverblink.supervisor.config.notify_settings import NotifyPace, NotifySettings, NotifyTarget
 from neverblink.supervisor.notify.apprise_sender import SendResult, no_library
 from neverblink.supervisor.notify.notifier import Notifier
 from neverblink.supervisor.notify.queue import QueuedMessage
@@ -119,7 +118,7 @@ def test_a_hanging_target_times_out_and_its_process_ends() -> None:
 def test_a_sender_that_dies_or_cannot_start_counts_as_a_failed_attempt() -> None:
     async def scenario() -> None:
         for command, log in (
-            ((sys.executable, "-c", "input(); raise SystemExit(3)"), "what sends it ended with exit 3"),
+            ((sys.executable, "-c", "input(); raise SystemExit(3)"), "the sender ended with exit 3"),
             (("/none",), "nothing can be sent from here: No such file or directory"),
         ):
             receipt: asyncio.Future[SendResult] = asyncio.get_running_loop().create_future()
@@ -338,7 +337,7 @@ def test_check_reports_targets_that_cannot_be_used(tmp_path: Path) -> None:
     assert "- notify     phone: NOT_SET_ANYWHERE is not set in the environment" in missing
     toml.write_text(f'{head}[notify.targets.phone]\nurl = "json://127.0.0.1/s3cret"\n')
     there = CliRunner().invoke(neverblink, words).stdout
-    assert "✓ notify     phone: `neverblink notify test` finds out whether it arrives" in there
+    assert "✓ notify     phone: `neverblink notify test` sends a test message" in there
     assert "s3cret" not in there
     toml.write_text(
         f'{head}[notify.targets.office]\nurl = "${{NOT_SET_ANYWHERE}}"\n'

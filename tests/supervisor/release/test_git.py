@@ -17,7 +17,7 @@ from neverblink.supervisor.release.git import GitError
 from neverblink.supervisor.release.releases import ReleaseError, ReleaseStore
 from neverblink.supervisor.release.source import CommitSource, release_of, source_of
 from neverblink.supervisor.store.history_rows import CommitNote
-from neverblink.supervisor.system.disk_space import DiskFull, need
+from neverblink.supervisor.system.disk import DiskFull, need
 from neverblink.supervisor.system.errors import Refusal
 
 from ..repository import Repository

@@ -125,7 +125,7 @@ def test_status_names_the_obstacles_to_a_push(bare: Path, home: Path) -> None:
         assert problems(bare) == []
         hook = bare / "hooks" / "pre-receive"
         hook.chmod(0o644)
-        assert ["can't be executed" in problem for problem in problems(bare)] == [True]
+        assert ["cannot be executed" in problem for problem in problems(bare)] == [True]
         hook.write_bytes(SCRIPT.read_bytes() + b"# of an earlier version\n")
         assert ["another version" in problem for problem in problems(bare)] == [True]
         hook.unlink()

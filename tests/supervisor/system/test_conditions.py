@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from neverblink.supervisor.system.conditions import Conditions
+from neverblink.supervisor.system.timers import Conditions
 
 from ..fake_bot_context import ManualClock
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from neverblink.supervisor.system.background_writer import BackgroundWriter
+from neverblink.supervisor.system.streams import BackgroundWriter
 
 CLI = (sys.executable, "-m", "neverblink.supervisor.cli")
 

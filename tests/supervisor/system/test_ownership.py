@@ -12,7 +12,7 @@ import pytest
 
 from neverblink.supervisor.store.history_db import HistoryDb
 from neverblink.supervisor.store.state_dir import Home, HomeError
-from neverblink.supervisor.system.ownership import give_to_owner
+from neverblink.supervisor.system.account import give_to_owner
 
 USER = 12345
 

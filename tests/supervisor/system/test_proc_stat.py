@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from neverblink.supervisor.system.proc_stat import ProcessActivity, doing
+from neverblink.supervisor.system.process import ProcessActivity, doing
 
 WITHIN = 20.0
 Start = Callable[[str], int]

@@ -17,8 +17,7 @@ from neverblink.protocol.events import (
 )
 from neverblink.supervisor.api.event_log import line_of as log_line
 from neverblink.supervisor.cli.top_view import TopView
-from neverblink.supervisor.hook.deployment_output import DeploymentOutput
-from neverblink.supervisor.hook.push_output import PushOutput
+from neverblink.supervisor.hook.push_output import DeploymentOutput, PushOutput
 from neverblink.supervisor.store.history_rows import DeploymentRow, PhaseNote, StepNote
 from neverblink.supervisor.terminal.deployment_lines import DeploymentLines, line_of, takes_over
 from neverblink.supervisor.terminal.deployment_screen import DeploymentScreen

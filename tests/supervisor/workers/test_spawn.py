@@ -16,7 +16,7 @@ import pytest
 
 from neverblink.protocol.assignment import VARIABLE, Assignment, decode_assignment
 from neverblink.supervisor.system.process import describe_exit
-from neverblink.supervisor.system.worker_log import last_line
+from neverblink.supervisor.system.tail import last_line
 from neverblink.supervisor.workers.platform import Launch
 from neverblink.supervisor.workers.spawn import SpawnError, spawn, why_it_ended
 

@@ -1,6 +1,6 @@
-// Speaks to the web process: questions, commands, and the stream of what happens.
+// Requests to the web process: queries, commands, and the stream of events.
 //
-// The token lies in sessionStorage and goes out in a header. There is no cookie, so no other page can use it.
+// The token is kept in sessionStorage and sent in a header. There is no cookie, so no other page can use it.
 
 const KEY = "neverblink-token";
 
@@ -25,8 +25,8 @@ export async function get(path) {
 }
 
 export async function post(op, body = {}) {
-  const said = { method: "POST", headers: headers({ "Content-Type": "application/json" }), body: JSON.stringify(body) };
-  return answer(await fetch(`/api/${op}`, said));
+  const request = { method: "POST", headers: headers({ "Content-Type": "application/json" }), body: JSON.stringify(body) };
+  return answer(await fetch(`/api/${op}`, request));
 }
 
 async function answer(response) {
@@ -40,14 +40,14 @@ async function answer(response) {
   return body;
 }
 
-// Calls hear(type, data) for each event, for as long as the page lives. After a break it goes on where it was;
-// hear("reset") says that something was missed, and hear("lost", error) that nothing comes at the moment.
+// Calls hear(type, data) for each event until the returned function is called. Reconnects and resumes after a break;
+// hear("reset") means that events were missed, hear("lost", error) that there is no connection.
 export function listen(hear) {
   let last = "";
   let stopped = false;
   const control = new AbortController();
 
-  async function once() {
+  async function connect() {
     const response = await fetch("/api/events", {
       headers: headers(last ? { "Last-Event-ID": last } : {}),
       cache: "no-store",
@@ -61,11 +61,11 @@ export function listen(hear) {
       if (done) return;
       const blocks = (rest + value).split("\n\n");
       rest = blocks.pop();
-      for (const block of blocks) tell(block);
+      for (const block of blocks) parse(block);
     }
   }
 
-  function tell(block) {
+  function parse(block) {
     let type = "";
     let data = "";
     for (const line of block.split("\n")) {
@@ -80,7 +80,7 @@ export function listen(hear) {
     for (let pause = 500; !stopped; pause = Math.min(pause * 2, 8000)) {
       const since = performance.now();
       try {
-        await once();
+        await connect();
         hear("lost", null);
       } catch (error) {
         if (stopped) return;

@@ -1,4 +1,4 @@
-// What an operator can do. Each button says what it will do, and what came of it.
+// The operator's controls, and the outcome of each action.
 
 import { get, post } from "./api.js";
 import { field, h, put, say, sheet } from "./dom.js";
@@ -7,7 +7,7 @@ import { settings } from "./settings.js";
 import { release, when } from "./words.js";
 
 export function controls(me) {
-  const said = h("p", { class: "notice", role: "status", hidden: true });
+  const message = h("p", { class: "notice", role: "status", hidden: true });
   const operator = me.role === "operator";
   const which = h("select", { class: "mono", disabled: !operator });
   const why = h("input", { type: "text", maxlength: "200", disabled: !operator });
@@ -45,15 +45,15 @@ export function controls(me) {
     }),
   };
 
-  for (const one of [buttons.deploy, buttons.rollback]) one.setAttribute("aria-describedby", note.id);
+  for (const button of [buttons.deploy, buttons.rollback]) button.setAttribute("aria-describedby", note.id);
 
   const element = sheet(
     "Controls",
-    { id: "controls", aside: h("p", { class: "aside small soft" }, operator ? "" : "Read only: changes need an operator's token.") },
+    { id: "controls", aside: h("p", { class: "aside small soft" }, operator ? "" : "Read-only: changes need an operator's token.") },
     h(
       "div",
       { class: "stack" },
-      said,
+      message,
       outages,
       h(
         "section",
@@ -72,20 +72,20 @@ export function controls(me) {
 
   async function act(run, words) {
     try {
-      tell("", words(await run()));
+      report("", words(await run()));
       return true;
     } catch (error) {
-      tell("bad", error.message);
+      report("bad", error.message);
       return false;
     }
   }
 
-  function tell(tone, text) {
-    said.hidden = !text;
-    said.dataset.tone = tone;
-    say(said, text);
-    // On a phone what was pressed and what is said of it are a long way apart.
-    if (tone === "bad") said.scrollIntoView({ block: "nearest" });
+  function report(tone, text) {
+    message.hidden = !text;
+    message.dataset.tone = tone;
+    say(message, text);
+    // On a phone the message may be far from the button.
+    if (tone === "bad") message.scrollIntoView({ block: "nearest" });
   }
 
   async function releases() {
@@ -94,17 +94,17 @@ export function controls(me) {
     const chosen = which.value;
     put(
       which,
-      kept.map((one) =>
+      kept.map((item) =>
         h(
           "option",
-          { value: one.id },
-          `${release(one.id)}, ${when(one.made_at)}${one.subject ? `, ${one.subject}` : ""}${one.current ? " (leads)" : one.id === got.previous ? " (before)" : ""}`,
+          { value: item.id },
+          `${release(item.id)}, ${when(item.made_at)}${item.subject ? `, ${item.subject}` : ""}${item.current ? " (leads)" : item.id === got.previous ? " (before)" : ""}`,
         ),
       ),
     );
     // Never preselect the release that leads.
-    const good = chosen !== got.current && kept.some((one) => one.id === chosen);
-    const other = kept.find((one) => !one.current)?.id;
+    const good = chosen !== got.current && kept.some((item) => item.id === chosen);
+    const other = kept.find((item) => !item.current)?.id;
     which.value = good ? chosen : (got.previous || other || got.current || "");
   }
 
@@ -136,20 +136,20 @@ export function controls(me) {
     outages.hidden = !list.length;
     put(
       outages,
-      list.map((one) =>
+      list.map((item) =>
         h(
           "div",
-          { class: "notice", "data-tone": one.until ? "warn" : "bad" },
-          h("p", {}, `Outage ${one.id}, ${when(one.since)}: ${one.cause || "the leader died"}; ${one.missed} ticks missed`),
-          one.in_doubt.length ? h("p", {}, `In doubt: ${one.in_doubt.map((doubt) => `${doubt.name} ${doubt.id}`).join(", ")}`) : null,
-          one.until
+          { class: "notice", "data-tone": item.until ? "warn" : "bad" },
+          h("p", {}, `Outage ${item.id}, ${when(item.since)}: ${item.cause || "the leader died"}; ${item.missed} ticks missed`),
+          item.in_doubt.length ? h("p", {}, `In doubt: ${item.in_doubt.map((doubt) => `${doubt.name} ${doubt.id}`).join(", ")}`) : null,
+          item.until
             ? h(
                 "button",
                 {
                   type: "button",
                   class: "button",
                   disabled: !operator,
-                  onclick: () => act(() => post("acknowledge", { outage: one.id, why: why.value }), () => `Outage ${one.id} is acknowledged.`),
+                  onclick: () => act(() => post("acknowledge", { outage: item.id, why: why.value }), () => `Outage ${item.id} is acknowledged.`),
                 },
                 "Acknowledge",
               )
@@ -162,8 +162,8 @@ export function controls(me) {
   return { element, settings: form.element, show };
 }
 
-// What the supervisor would let begin now, and in words why it would not, or what would be different. As in
-// deployments.py: the next one may prepare while one is in its probation.
+// Which actions the supervisor accepts now, and why not. As in deployments.py: a deployment may be prepared while another
+// is in its probation.
 export function room(now) {
   const last = now.deployment;
   const proving = now.probation ?? (["probation", "retiring"].includes(last?.phase) ? last : null);
@@ -171,8 +171,8 @@ export function room(now) {
   if (now.lock) return { deploy: false, rollback, words: `Deployments are locked by ${now.lock.who || "an operator"}: ${now.lock.why}` };
   if (!last) return { deploy: true, rollback, words: "" };
   if (last === proving) {
-    return { deploy: true, rollback, words: `Number ${last.deployment} is in its probation: what is deployed now is prepared meanwhile, and takes over when that has ended.` };
+    return { deploy: true, rollback, words: `Deployment ${last.deployment} is in its probation: a new one is prepared meanwhile, and takes over when the probation has ended.` };
   }
-  const after = proving ? `number ${proving.deployment} is in its probation, and there is room for one more` : "the next can begin when it is in its probation";
-  return { deploy: false, rollback, words: `Number ${last.deployment} is under way (${last.phase}): ${after}. Abort it to deploy another.` };
+  const after = proving ? `deployment ${proving.deployment} is in its probation, and only one more can be prepared` : "the next can begin during its probation";
+  return { deploy: false, rollback, words: `Deployment ${last.deployment} is under way (${last.phase}): ${after}. Abort it to deploy another.` };
 }

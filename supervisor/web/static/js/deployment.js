@@ -1,4 +1,4 @@
-// A deployment as it happens: its phases, what it waits for, and each step with a line of its own.
+// A deployment as it happens: its phases, what holds it, and its steps.
 
 import { get } from "./api.js";
 import { h, put, say, sheet } from "./dom.js";
@@ -6,8 +6,8 @@ import { step } from "./steps.js";
 import { clock, long, outcome, release, span } from "./words.js";
 
 const USUAL = ["preparing", "rehearsing", "waiting", "transferring", "probation"];
-// A probation tells of itself a few times a second: its phase shows that already.
-const worthALine = (one) => one.step !== "probation";
+// A probation reports a few times a second; its phase shows that already.
+const worthALine = (entry) => entry.step !== "probation";
 const TONES = { done: "good", rehearsed: "good", aborted: "warn", rolled_back: "bad" };
 
 export function deployment() {
@@ -16,7 +16,7 @@ export function deployment() {
   const holding = h("p", { class: "notice", "data-tone": "warn", role: "status", hidden: true });
   const ended = h("p", { class: "notice", role: "status", hidden: true });
   const steps = h("ol", { class: "steps", "aria-label": "Steps" });
-  const none = h("p", { class: "soft" }, "No deployment so far. What the bot runs is what it was started with.");
+  const none = h("p", { class: "soft" }, "No deployments yet. The bot runs the release it was started with.");
   const element = sheet("Deployment", { id: "deployment", aside: title }, none, phases, holding, ended, steps);
 
   let number = 0;
@@ -33,7 +33,7 @@ export function deployment() {
     about = what(story.kind ?? "deploy", story.release, story.who, story.why);
     const first = story.phases[0];
     seen = first ? [{ phase: first.before, since: first.at - first.took, took: first.took }] : [{ phase: "preparing", since: story.begun, took: 0 }];
-    story.phases.forEach((one, place) => seen.push({ phase: one.phase, since: one.at, took: story.phases[place + 1]?.took ?? 0 }));
+    story.phases.forEach((entry, place) => seen.push({ phase: entry.phase, since: entry.at, took: story.phases[place + 1]?.took ?? 0 }));
     lines = story.steps.filter(worthALine);
     result = story.outcome ? story : null;
     show();
@@ -75,23 +75,23 @@ export function deployment() {
 
   function show() {
     none.hidden = number > 0;
-    say(title, number ? `Number ${number}, ${about}` : "");
+    say(title, number ? `Deployment ${number}, ${about}` : "");
     element.dataset.number = number;
     element.dataset.outcome = result?.outcome ?? "";
     const last = seen.at(-1);
     const over = new Set(["done", "aborted", "rolled_back", "rehearsed"]);
-    const there = seen.filter((one) => !over.has(one.phase));
-    const names = there.map((one) => one.phase);
+    const there = seen.filter((entry) => !over.has(entry.phase));
+    const names = there.map((entry) => entry.phase);
     const coming = result ? [] : USUAL.slice(USUAL.indexOf(names.findLast((name) => USUAL.includes(name)) ?? "") + 1);
     put(
       phases,
-      there.map((one) => {
-        const is = one === last && !result ? "now" : "over";
-        const took = one.took ? span(one.took) : "";
+      there.map((entry) => {
+        const is = entry === last && !result ? "now" : "over";
+        const took = entry.took ? span(entry.took) : "";
         return h(
           "li",
-          { "data-is": is, "data-phase": one.phase, "aria-current": is === "now" ? "step" : null },
-          one.phase,
+          { "data-is": is, "data-phase": entry.phase, "aria-current": is === "now" ? "step" : null },
+          entry.phase,
           h("span", { class: "mono" }, took),
         );
       }),
@@ -118,12 +118,12 @@ export function deployment() {
     tick();
   }
 
-  function verdict(one) {
-    const parts = [outcome(one.outcome)[0].toUpperCase() + outcome(one.outcome).slice(1)];
-    if (one.seq !== null && one.seq !== undefined) parts.push(`first tick ${one.seq}`);
-    if (one.blackout) parts.push(`blackout ${span(one.blackout)}`);
-    if (one.blackout) parts.push(`${one.missed} missed`);
-    return parts.join(", ") + (one.reason ? `: ${one.reason}` : ".");
+  function verdict(entry) {
+    const parts = [outcome(entry.outcome)[0].toUpperCase() + outcome(entry.outcome).slice(1)];
+    if (entry.seq !== null && entry.seq !== undefined) parts.push(`first tick ${entry.seq}`);
+    if (entry.blackout) parts.push(`blackout ${span(entry.blackout)}`);
+    if (entry.blackout) parts.push(`${entry.missed} missed`);
+    return parts.join(", ") + (entry.reason ? `: ${entry.reason}` : ".");
   }
 
   function tick() {

@@ -1,16 +1,16 @@
-// The HTTP operations, made from the description that the server gives of itself, to read and to try.
+// The HTTP operations, made from /openapi.json, to read and to try.
 
 import { token } from "./api.js";
 import { field, h, put } from "./dom.js";
 
 const root = document.getElementById("app");
-const told = await (await fetch("/openapi.json")).json();
+const description = await (await fetch("/openapi.json")).json();
 const secret = h("input", { type: "password", class: "mono", autocomplete: "current-password", value: token.get() });
 secret.value = token.get();
 secret.addEventListener("change", () => token.set(secret.value.trim()));
 
-const operations = Object.entries(told.paths).flatMap(([path, methods]) =>
-  Object.entries(methods).map(([method, one]) => operation(path, method, one)),
+const operations = Object.entries(description.paths).flatMap(([path, methods]) =>
+  Object.entries(methods).map(([method, spec]) => operation(path, method, spec)),
 );
 
 put(
@@ -19,19 +19,19 @@ put(
   h(
     "main",
     { id: "main", tabindex: "-1" },
-    h("section", { class: "sheet stack", "aria-label": "About" }, h("p", { class: "soft" }, told.info.description), field("Your token, to try with", secret)),
+    h("section", { class: "sheet stack", "aria-label": "About" }, h("p", { class: "soft" }, description.info.description), field("Token for requests", secret)),
     operations,
   ),
 );
 
-function operation(path, method, one) {
+function operation(path, method, spec) {
   const inputs = {};
-  const rows = (one.parameters ?? []).map((parameter) => {
+  const rows = (spec.parameters ?? []).map((parameter) => {
     const input = h("input", { type: "text", class: "mono", placeholder: String(parameter.schema.default ?? "") });
     inputs[parameter.name] = { input, where: parameter.in };
     return field(parameter.name, input, note(parameter.schema));
   });
-  const schema = one.requestBody?.content["application/json"].schema;
+  const schema = spec.requestBody?.content["application/json"].schema;
   const body = schema ? h("textarea", { rows: "4", spellcheck: "false" }) : null;
   if (body) body.value = "{}";
   const answer = h("pre", { class: "log mono", hidden: true, tabindex: "0", "aria-label": "Answer" });
@@ -54,7 +54,7 @@ function operation(path, method, one) {
   return h(
     "details",
     { class: "sheet" },
-    h("summary", {}, h("code", {}, `${method.toUpperCase()} ${path}`), h("span", { class: "soft" }, ` ${one.summary} ${one["x-role"] ? `(${one["x-role"]})` : "(anybody)"}`)),
+    h("summary", {}, h("code", {}, `${method.toUpperCase()} ${path}`), h("span", { class: "soft" }, ` ${spec.summary} ${spec["x-role"] ? `(${spec["x-role"]})` : "(public)"}`)),
     form,
   );
 }
@@ -77,7 +77,7 @@ async function ask(path, method, inputs, body) {
     try {
       shown = JSON.stringify(JSON.parse(text), null, 2);
     } catch {
-      // It is text.
+      // Not JSON: shown as text.
     }
     return `${response.status}\n${shown.slice(0, 50_000)}`;
   } catch (error) {
@@ -85,7 +85,7 @@ async function ask(path, method, inputs, body) {
   }
 }
 
-// Of a stream that never ends, what comes in a few seconds.
+// The first seconds of a stream that never ends.
 async function some(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   const until = performance.now() + 3000;
@@ -101,7 +101,7 @@ async function some(response) {
 
 function properties(schema) {
   const name = schema.$ref?.split("/").pop();
-  const found = name ? told.components.schemas[name] : schema;
+  const found = name ? description.components.schemas[name] : schema;
   return Object.entries(found.properties ?? {}).map(([key, kind]) => `${key} (${kind.type ?? "any"}${found.required?.includes(key) ? ", required" : ""})`);
 }
 

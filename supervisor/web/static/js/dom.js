@@ -1,4 +1,4 @@
-// Elements in one line. Text is always text: nothing that a bot or a stranger said is ever read as HTML.
+// Builds elements. Text is always set as text, never parsed as HTML.
 
 export function h(name, attributes = {}, ...children) {
   const element = document.createElement(name);
@@ -18,7 +18,7 @@ export function put(element, ...children) {
   return element;
 }
 
-// Sets a text only when it is another one: what a screen reader reads should not change for nothing.
+// Sets a text only when it differs, so that screen readers do not announce it again.
 export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }

@@ -5,7 +5,7 @@ import { field, h } from "./dom.js";
 export function confirmHalt(bot) {
   return new Promise((resolve) => {
     const name = h("input", { type: "text", class: "mono", autocomplete: "off", spellcheck: "false" });
-    const go = h("button", { class: "button grave", value: "halt", disabled: true, "data-do": "confirm-halt" }, "Halt it");
+    const go = h("button", { class: "button grave", value: "halt", disabled: true, "data-do": "confirm-halt" }, "Halt bot");
     name.addEventListener("input", () => {
       go.disabled = name.value !== bot;
     });
@@ -16,9 +16,9 @@ export function confirmHalt(bot) {
       h(
         "form",
         { method: "dialog" },
-        h("p", { class: "soft" }, "It is paused, and told to give up what it holds. That costs what the market makes of it."),
+        h("p", { class: "soft" }, "Pauses the bot and closes its positions at market price. This may realise a loss."),
         field(`Type ${bot} to confirm`, name),
-        h("div", { class: "buttons" }, go, h("button", { class: "button", value: "", formnovalidate: true }, "Leave it")),
+        h("div", { class: "buttons" }, go, h("button", { class: "button", value: "", formnovalidate: true }, "Cancel")),
       ),
     );
     dialog.addEventListener("close", () => {

@@ -1,4 +1,4 @@
-// The log, live: the end of it first, then what comes. Requested only while it is shown.
+// The live log: its last lines first, then new ones. Polled only while it is shown.
 
 import { get } from "./api.js";
 import { h, put } from "./dom.js";
@@ -25,7 +25,7 @@ export function log(wanted) {
         show();
       }
     } catch {
-      // The next look may do better; that nothing comes is said at the top of the page.
+      // The next poll may succeed; the top of the page shows a lost connection.
     } finally {
       looking = false;
     }
@@ -45,7 +45,7 @@ export function log(wanted) {
     if (text === shown && element.childElementCount) return;
     shown = text;
     const atEnd = element.scrollHeight - element.scrollTop - element.clientHeight < 40;
-    put(element, found.length ? found.map((line) => h("p", { "data-level": line.level }, h("b", {}, line.worker), h("span", {}, `${line.time} ${line.text}`.trim()))) : h("span", { class: "soft" }, "No line has that in it."));
+    put(element, found.length ? found.map((line) => h("p", { "data-level": line.level }, h("b", {}, line.worker), h("span", {}, `${line.time} ${line.text}`.trim()))) : h("span", { class: "soft" }, "No matches."));
     if (atEnd) element.scrollTop = element.scrollHeight;
   }
 

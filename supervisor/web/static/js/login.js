@@ -1,4 +1,4 @@
-// Who are you? A token is asked for, and tried before anything is shown.
+// The login: tries the token before showing anything.
 
 import { get, token } from "./api.js";
 import { field, h, put, say } from "./dom.js";
@@ -32,7 +32,7 @@ export function login(root, then, words = "") {
     h(
       "main",
       { id: "main", class: "gate" },
-      h("div", {}, h("h1", {}, "neverblink"), h("p", { class: "soft" }, "This bot is behind a token. On its machine, ", h("code", {}, "neverblink token add NAME"), " makes one.")),
+      h("div", {}, h("h1", {}, "neverblink"), h("p", { class: "soft" }, "This page needs a token. On the bot's machine, ", h("code", {}, "neverblink token add NAME"), " creates one.")),
       form,
     ),
   );

@@ -1,4 +1,4 @@
-// The page: put together here, and told what happens.
+// The page: creates its parts and passes events to them.
 
 import { get, listen, token } from "./api.js";
 import { controls } from "./controls.js";
@@ -47,7 +47,7 @@ function open(me) {
     ),
   );
 
-  let waiting = null; // ticks that came before the first look at them did
+  let waiting = null; // ticks that arrived before the first load
   let later = 0;
 
   function show(status) {

@@ -1,4 +1,4 @@
-// What is now: the state, the leader, the next windows, open decisions, and how the last deployment ended.
+// The current state: leader, next windows, open decisions, warnings, and the last deployment.
 
 import { h, put, sheet } from "./dom.js";
 import { count, long, outcome, release, span, when } from "./words.js";
@@ -67,28 +67,28 @@ export function now() {
   }
 
   function showNotices() {
-    const told = [];
-    if (status.reason) told.push(["bad", `${status.state}: ${status.reason}`]);
+    const warnings = [];
+    if (status.reason) warnings.push(["bad", `${status.state}: ${status.reason}`]);
     if (status.next_start) {
       const { at, release: next } = status.next_start;
-      told.push(["warn", `Next start: ${at ? when(at) : "now"}, on release ${next}`]);
+      warnings.push(["warn", `Next start: ${at ? when(at) : "now"}, on release ${next}`]);
     }
     if (status.pause) {
       const { op, who, why, at } = status.pause;
-      told.push(["warn", op === "journal" ? `Paused since ${when(at)}: ${why}` : `${op === "halt" ? "Halted" : "Paused"} by ${who || "unknown"} since ${when(at)}${why ? `: ${why}` : ""}`]);
+      warnings.push(["warn", op === "journal" ? `Paused since ${when(at)}: ${why}` : `${op === "halt" ? "Halted" : "Paused"} by ${who || "unknown"} since ${when(at)}${why ? `: ${why}` : ""}`]);
     }
-    if (status.slow) told.push(["bad", `The leader is slow: ${status.slow}`]);
-    if (status.journal?.failing) told.push(["bad", `The journal cannot be written: ${status.journal.failing}`]);
-    if (status.lock) told.push(["warn", `Deployments are locked by ${status.lock.who || "an operator"}: ${status.lock.why}`]);
-    if (status.standby?.reason) told.push(["warn", `Standby ${status.standby.state}: ${status.standby.reason}`]);
-    for (const one of status.notify.filter((target) => target.state === "failing")) {
-      const rest = [one.waiting ? `${count(one.waiting)} waiting` : "", one.lost ? `${count(one.lost)} lost` : ""].filter(Boolean).join(", ");
-      told.push(["bad", `Notifications to "${one.name}" have failed since ${when(one.since)}: ${one.reason}${rest ? ` (${rest})` : ""}`]);
+    if (status.slow) warnings.push(["bad", `The leader is slow: ${status.slow}`]);
+    if (status.journal?.failing) warnings.push(["bad", `The journal cannot be written: ${status.journal.failing}`]);
+    if (status.lock) warnings.push(["warn", `Deployments are locked by ${status.lock.who || "an operator"}: ${status.lock.why}`]);
+    if (status.standby?.reason) warnings.push(["warn", `Standby ${status.standby.state}: ${status.standby.reason}`]);
+    for (const item of status.notify.filter((target) => target.state === "failing")) {
+      const rest = [item.waiting ? `${count(item.waiting)} waiting` : "", item.lost ? `${count(item.lost)} lost` : ""].filter(Boolean).join(", ");
+      warnings.push(["bad", `Notifications to "${item.name}" have failed since ${when(item.since)}: ${item.reason}${rest ? ` (${rest})` : ""}`]);
     }
-    const text = JSON.stringify(told);
+    const text = JSON.stringify(warnings);
     if (notices.dataset.text === text) return;
     notices.dataset.text = text;
-    put(notices, told.map(([tone, line]) => h("p", { class: "notice", "data-tone": tone }, line)));
+    put(notices, warnings.map(([tone, line]) => h("p", { class: "notice", "data-tone": tone }, line)));
   }
 
   function showLast() {
@@ -108,7 +108,7 @@ export function now() {
     );
   }
 
-  // Once a second, whether anything has come or not.
+  // Called once a second.
   function countDown() {
     if (!status) return;
     const at = (Date.now() + ahead) * 1e6;
@@ -124,7 +124,7 @@ export function now() {
     );
     list(
       decisions,
-      status.decisions.map((one) => [`${one.name} ${one.id}`, `${long((at - one.at) / 1e9)}`]),
+      status.decisions.map((item) => [`${item.name} ${item.id}`, `${long((at - item.at) / 1e9)}`]),
       "none",
     );
   }

@@ -1,4 +1,4 @@
-// What was: deployments and outages, and the commands that were given. And the log, as it is written.
+// The history: deployments, outages and commands; and the live log.
 
 import { get } from "./api.js";
 import { h, put, sheet } from "./dom.js";
@@ -49,8 +49,8 @@ export function past(open) {
     panels[name].tabIndex = 0;
   }
   const element = sheet(
-    "The past",
-    { id: "past", aside: [h("div", { class: "tabs", role: "tablist", "aria-label": "The past" }, tabs), filter] },
+    "History",
+    { id: "past", aside: [h("div", { class: "tabs", role: "tablist", "aria-label": "History" }, tabs), filter] },
     Object.values(panels),
   );
   filter.addEventListener("input", show);
@@ -86,7 +86,7 @@ export function past(open) {
     if (panels[name].dataset.text === text) return;
     panels[name].dataset.text = text;
     if (!found.length) {
-      put(panels[name], h("p", { class: "soft" }, wanted ? "Nothing here has that in it." : "Nothing so far."));
+      put(panels[name], h("p", { class: "soft" }, wanted ? "No matches." : "Nothing yet."));
       return;
     }
     put(
@@ -122,54 +122,54 @@ export function past(open) {
   return { element, load };
 }
 
-function deploymentRow(one) {
-  const told = one.outcome ? outcome(one.outcome) : "under way";
-  const from = one.subject || one.commit.slice(0, 8);
+function deploymentRow(entry) {
+  const notes = entry.outcome ? outcome(entry.outcome) : "under way";
+  const from = entry.subject || entry.commit.slice(0, 8);
   return {
-    at: one.begun,
-    deployment: one.id,
-    tone: { done: "good", rolled_back: "bad", aborted: "bad" }[one.outcome] ?? null,
+    at: entry.begun,
+    deployment: entry.id,
+    tone: { done: "good", rolled_back: "bad", aborted: "bad" }[entry.outcome] ?? null,
     cells: [
-      when(one.begun),
-      `${one.kind} ${one.id}`,
-      `${release(one.release)}${from ? ` ${from}` : ""}`,
-      told,
-      one.blackout ? `${span(one.blackout)}, ${one.missed} missed` : "",
-      [one.who, one.why, one.reason].filter(Boolean).join(": "),
+      when(entry.begun),
+      `${entry.kind} ${entry.id}`,
+      `${release(entry.release)}${from ? ` ${from}` : ""}`,
+      notes,
+      entry.blackout ? `${span(entry.blackout)}, ${entry.missed} missed` : "",
+      [entry.who, entry.why, entry.reason].filter(Boolean).join(": "),
     ],
   };
 }
 
-function outageRow(one) {
+function outageRow(entry) {
   return {
-    at: one.since,
+    at: entry.since,
     tone: "bad",
     cells: [
-      when(one.since),
-      `outage ${one.id}`,
-      release(one.release),
-      one.until ? "over" : "goes on",
-      one.until ? `${span(one.until - one.since)}, ${one.missed} missed` : "",
-      [one.cause, one.acknowledged ? `acknowledged by ${one.who || "an operator"}` : "", one.why].filter(Boolean).join(": "),
+      when(entry.since),
+      `outage ${entry.id}`,
+      release(entry.release),
+      entry.until ? "over" : "goes on",
+      entry.until ? `${span(entry.until - entry.since)}, ${entry.missed} missed` : "",
+      [entry.cause, entry.acknowledged ? `acknowledged by ${entry.who || "an operator"}` : "", entry.why].filter(Boolean).join(": "),
     ],
   };
 }
 
-function commandRow(one) {
-  const well = one.outcome === "ok";
-  const what = called(one, well);
+function commandRow(entry) {
+  const well = entry.outcome === "ok";
+  const what = called(entry, well);
   return {
-    at: one.at,
+    at: entry.at,
     tone: well ? "good" : "bad",
-    cells: [when(one.at), `${one.op}${what ? ` ${what}` : ""}`, one.who, well ? "done" : `${one.outcome}: ${one.detail}`, one.why],
+    cells: [when(entry.at), `${entry.op}${what ? ` ${what}` : ""}`, entry.who, well ? "done" : `${entry.outcome}: ${entry.detail}`, entry.why],
   };
 }
 
-// What a command was about, with what was given along.
-function called(one, well) {
-  const given = one.op === "send" ? one.facts?.args : well ? null : one.facts?.set;
-  if (!given) return well ? one.detail : (one.facts?.name ?? "");
+// A command's subject and arguments.
+function called(entry, well) {
+  const given = entry.op === "send" ? entry.facts?.args : well ? null : entry.facts?.set;
+  if (!given) return well ? entry.detail : (entry.facts?.name ?? "");
   const pairs = Object.entries(given).map(([name, value]) => `${name}=${JSON.stringify(value)}`);
-  const call = [one.facts.name ?? "", ...pairs].join(" ").trim();
+  const call = [entry.facts.name ?? "", ...pairs].join(" ").trim();
   return call.length > 200 ? `${call.slice(0, 200)}…` : call;
 }

@@ -1,4 +1,4 @@
-// The bot's settings: a form made from their schema, which the bot's own type says.
+// The bot's settings: a form made from their JSON Schema.
 
 import { get, post } from "./api.js";
 import { field, h, put, sheet } from "./dom.js";
@@ -53,7 +53,7 @@ export function settings(operator, act) {
       return field(name, input, hint);
     });
     const save = h("button", { class: "button", disabled: !operator, "data-do": "settings" }, "Change settings");
-    const reset = h("button", { type: "button", class: "button plain", disabled: !operator || !chosen.length, onclick: giveBack }, "As the code says");
+    const reset = h("button", { type: "button", class: "button plain", disabled: !operator || !chosen.length, onclick: giveBack }, "Reset to defaults");
     const form = h("form", { class: "stack", onsubmit: submit }, h("div", { class: "fields" }, fields), h("div", { class: "buttons" }, save, reset));
     put(body, form);
   }
@@ -66,15 +66,15 @@ export function settings(operator, act) {
       if (value !== undefined && JSON.stringify(value) !== JSON.stringify(values[name])) set[name] = value;
     }
     if (!Object.keys(set).length) return;
-    if (await act(() => post("settings", { set }), (got) => told(got))) await load();
+    if (await act(() => post("settings", { set }), describe)) await load();
   }
 
   async function giveBack() {
-    if (await act(() => post("settings", { reset: chosen }), (got) => told(got))) await load();
+    if (await act(() => post("settings", { reset: chosen }), describe)) await load();
   }
 
-  function told(got) {
-    const changes = Object.entries(got.changes ?? {}).map(([name, one]) => `${name} ${JSON.stringify(one.old)} → ${JSON.stringify(one.new)}`);
+  function describe(got) {
+    const changes = Object.entries(got.changes ?? {}).map(([name, item]) => `${name} ${JSON.stringify(item.old)} → ${JSON.stringify(item.new)}`);
     return `${changes.join(", ") || "Nothing changed"}, at tick ${got.seq}.`;
   }
 
@@ -87,7 +87,7 @@ export function settings(operator, act) {
 
 function control(kind, value) {
   if (kind.enum) {
-    const select = h("select", {}, kind.enum.map((one) => h("option", { value: JSON.stringify(one) }, String(one))));
+    const select = h("select", {}, kind.enum.map((item) => h("option", { value: JSON.stringify(item) }, String(item))));
     select.value = JSON.stringify(value);
     return select;
   }
@@ -132,7 +132,7 @@ function bounds(kind) {
 // The schema with its references followed, as far as a form needs them.
 function resolved(schema) {
   const all = schema.$defs ?? schema.components ?? {};
-  const follow = (one) => (one?.$ref ? (all[one.$ref.split("/").pop()] ?? one) : one);
+  const follow = (item) => (item?.$ref ? (all[item.$ref.split("/").pop()] ?? item) : item);
   const root = follow(schema);
   const properties = {};
   for (const [name, kind] of Object.entries(root.properties ?? {})) properties[name] = { ...follow(kind), ...kind };

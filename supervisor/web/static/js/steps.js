@@ -1,4 +1,4 @@
-// The steps of a deployment in plain words: each a line that can be read without knowing what it is called inside.
+// The steps of a deployment as readable lines.
 
 import { count, span } from "./words.js";
 
@@ -11,16 +11,16 @@ const NAMES = {
   handed: "Handed over",
   "first-tick": "First tick",
   turned: "Turned",
-  restarting: "Starting again",
+  restarting: "Restarting",
 };
 
-// Those whose text goes on where the name ends.
+// Steps whose text continues the name.
 const GOES_ON = new Set(["spawned", "handed"]);
 
-export function step(one) {
-  const name = NAMES[one.step] ?? plain(one.step);
-  const text = one.text ? (GOES_ON.has(one.step) ? `${name} ${one.text}` : `${name}: ${one.text}`) : name;
-  return [text, ...numbers(one.step, one.facts ?? {})].join(", ");
+export function step(event) {
+  const name = NAMES[event.step] ?? plain(event.step);
+  const text = event.text ? (GOES_ON.has(event.step) ? `${name} ${event.text}` : `${name}: ${event.text}`) : name;
+  return [text, ...numbers(event.step, event.facts ?? {})].join(", ");
 }
 
 function numbers(name, facts) {

@@ -1,4 +1,4 @@
-// Numbers as people say them. Times are nanoseconds.
+// Formats numbers for people. Times are nanoseconds.
 
 export function span(ns) {
   const us = ns / 1e3;

@@ -1,7 +1,7 @@
 """Making files and directories outlast a power cut.
 
-A rename can reach the disk before the contents of what is renamed. So everything that is published by a rename is
-forced to the disk first, and the rename itself afterwards, by syncing its directory.
+A rename can reach the disk before the contents of the renamed file. So everything that is published by a rename is
+synced first, and the directory with the new name afterwards.
 """
 
 from __future__ import annotations
@@ -12,7 +12,18 @@ import errno
 import os
 from pathlib import Path
 
-__all__ = ["rename_durably", "sync_directory", "sync_file", "sync_filesystem", "sync_tree"]
+from ...protocol.errors import NeverblinkError
+
+__all__ = [
+    "MARGIN",
+    "DiskFull",
+    "need",
+    "rename_durably",
+    "sync_directory",
+    "sync_file",
+    "sync_filesystem",
+    "sync_tree",
+]
 
 _UNSUPPORTED = (errno.EINVAL, errno.ENOTSUP, errno.EROFS)
 
@@ -55,9 +66,37 @@ def sync_filesystem(path: Path) -> None:
 
 
 def rename_durably(fresh: Path, path: Path) -> None:
-    """Give the file `fresh`, which is in the same directory, the name `path`, for good. Raises `OSError`."""
+    """Rename the file `fresh` to `path`, in the same directory, durably. Raises `OSError`."""
     sync_file(fresh)
     fresh.replace(path)
-    # The new file is there; whether its name outlasts a power cut is beyond this.
+    # The file has its new name; a failure here only risks the name in a power cut.
     with contextlib.suppress(OSError):
         sync_directory(path.parent)
+
+
+MARGIN = 64 * 1024 * 1024
+"""Bytes that stay free for the bot's journal and logs."""
+
+
+class DiskFull(NeverblinkError):
+    """Not enough free space in `path`."""
+
+    def __init__(self, path: Path, what: str, wanted: int, free: int) -> None:
+        super().__init__(
+            f"{path}: no room for {what}: it needs {_size(wanted)} and {_size(MARGIN)} are left for the bot, "
+            f"but {_size(free)} are free: make room, or keep fewer releases (keep.releases)"
+        )
+        self.path = path
+        self.free = free
+
+
+def need(path: Path, wanted: int, what: str) -> None:
+    """Raise `DiskFull` when `what`, of `wanted` bytes, would leave too little room on the disk of `path`."""
+    stat = os.statvfs(path)
+    free = stat.f_bavail * stat.f_frsize
+    if free < wanted + MARGIN:
+        raise DiskFull(path, what, wanted, free)
+
+
+def _size(count: int) -> str:
+    return f"{max(1, count // 1024**2)} MiB"
