@@ -49,7 +49,8 @@ def until(pid: int, condition: Callable[[ProcessActivity], object]) -> ProcessAc
 
 
 def test_a_sleeping_stopped_and_ended_process_is_recognised(start: Start) -> None:
-    pid = start("import time; print(flush=True); time.sleep(600)")
+    # More than one of the kernel's clock ticks, in which it counts.
+    pid = start("import time; sum(range(3_000_000)); print(flush=True); time.sleep(600)")
     asleep = until(pid, lambda seen: seen.state == "S")
     assert asleep.tracer == 0
     os.kill(pid, signal.SIGSTOP)
