@@ -30,20 +30,25 @@ __all__ = [
     "Code",
     "Command",
     "Commands",
+    "CompareStates",
     "Deploy",
     "Down",
     "Fault",
     "Halt",
     "History",
+    "ImportState",
     "Lock",
     "Pause",
     "RebaseClock",
     "Releases",
     "Request",
+    "RestoreState",
     "Resume",
     "Rollback",
     "Send",
+    "SetState",
     "Settings",
+    "ShowState",
     "Status",
     "Unlock",
     "decode_answer",
@@ -226,6 +231,62 @@ class History(Request, frozen=True, tag="history"):
     """The last `limit` commands instead: who asked for what, why, and what became of it."""
 
 
+class ShowState(Request, frozen=True, tag="state"):
+    """The bot's state, or the value at a path in it, now or at an earlier point. Read from the journal."""
+
+    path: str = ""
+    """As in `positions.BTC.size`; "" for all fields."""
+    at: str = ""
+    """now (""), a tick's index, a time, how long ago, `frame:N`, a decision's id, or a release."""
+    offset: int = 0
+    """Of a table, list or map: the first item."""
+    limit: int = 100
+    """And at most so many of them."""
+
+
+class CompareStates(Request, frozen=True, tag="state-diff"):
+    """What differs between the bot's state at two points. Read from the journal."""
+
+    a: str
+    """As `at` of `state`."""
+    b: str = ""
+    limit: int = 100
+    """How many single values are listed; all are counted."""
+
+
+class RestoreState(Request, frozen=True, tag="state-restore"):
+    """Have the bot's state and timers be what they were at an earlier point: at a boundary, all of it or nothing."""
+
+    at: str
+    """As `at` of `state`."""
+    confirm: str = ""
+    """The bot's name, which confirms which bot is changed. Anything else is refused."""
+    in_doubt: bool = False
+    """Restore although decisions since then are in doubt: what became of them is known nowhere."""
+    dry_run: bool = False
+    """Only say what would change, and which decisions were taken since."""
+
+
+class ImportState(Request, frozen=True, tag="state-import"):
+    """Have the bot's state be what an export says; fields that it leaves out stay. Exactly one of the two is given."""
+
+    path: str = ""
+    """A file on the bot's machine, absolute."""
+    document: dict[str, Any] = {}
+    confirm: str = ""
+    """As of `state-restore`."""
+
+
+class SetState(Request, frozen=True, tag="state-set"):
+    """Have the value at a path of the bot's state be another one."""
+
+    path: str
+    value: Any
+    """As JSON."""
+    confirm: str = ""
+    """As of `state-restore`."""
+
+
 class Down(Request, frozen=True, tag="down"):
     """Stop the bot for good at its next boundary, then the supervisor."""
 
@@ -250,12 +311,18 @@ Command = (
     | Commands
     | Releases
     | History
+    | ShowState
+    | CompareStates
+    | RestoreState
+    | ImportState
+    | SetState
     | Down
 )
 
 
-READS = (Status, Commands, Releases, History)
-"""Those that change nothing, and so are no part of the history. `Settings` with nothing to change is one too."""
+READS = (Status, Commands, Releases, History, ShowState, CompareStates)
+"""Those that change nothing, and so are no part of the history. `Settings` with nothing to change is one too, and
+`RestoreState` as a dry run."""
 
 
 class Fault(msgspec.Struct, frozen=True):

@@ -172,6 +172,11 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
     """Frames before this one that are in no segment."""
     led_by: str = ""
     """The worker that leads, or led last; "" when the bot was stopped in order, or never led."""
+    release: str = ""
+    """The release that leads, or led last; "" when none ever led, and from an earlier neverblink."""
+    types: bytes = b""
+    """The types of the state, as JSON Schema (see `state.typed_json`), so that it is read without the bot's code. Empty
+    from an earlier neverblink."""
 
 
 class Rows(msgspec.Struct, frozen=True, array_like=True):

@@ -60,7 +60,7 @@ LINK_LIMIT = 8 * 1024 * 1024
 EXIT_GRACE = 2_000_000_000
 """How long a worker's process may take to exit after its last word (a `Failed`, or a `Report` that is `done`), ns."""
 
-OWN_COMMANDS = ("pause", "resume", "halt", "settings", "rebase-clock")
+OWN_COMMANDS = ("pause", "resume", "halt", "settings", "rebase-clock", "state-restore", "state-set")
 """The names in a `Run` that a worker carries out itself; any other is for the bot's own code."""
 
 
@@ -85,6 +85,8 @@ class Offers(msgspec.Struct, frozen=True):
     """It says itself what to do when it is halted."""
     listens: bool = False
     """It takes commands that it has not declared, too."""
+    state: bool = False
+    """Its state can be restored and set."""
 
 
 class SettingsNow(msgspec.Struct, frozen=True):
@@ -362,7 +364,8 @@ class Stop(msgspec.Struct, frozen=True, tag="stop"):
 class Run(msgspec.Struct, frozen=True, tag="run"):
     """A command for the bot, to be run once in a turn of its own. `key` makes it once across handoffs.
 
-    `pause`, `resume` and `halt` take no arguments; `settings` takes `set` (a map) and `reset` (a list of names).
+    `pause`, `resume` and `halt` take no arguments; `settings` takes `set` (a map) and `reset` (a list of names);
+    `state-restore` takes `file`, the path of a `StagedState`; `state-set` takes `path` and `value`, which is JSON.
     """
 
     key: str

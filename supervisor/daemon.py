@@ -145,7 +145,7 @@ class _Daemon:
         status = StatusReader(
             bot, deployments, self._branch_watch, self._pauses, self._notifier, owned, self._version
         )
-        self._dispatcher = Dispatcher(bot, deployments, self._branch_watch, status, self._shutdown)
+        self._dispatcher = Dispatcher(bot, deployments, self._branch_watch, status, self._shutdown, home)
         self._sockets = DaemonSockets(home, owned.bindings, say)
         self._files = ControlFiles(
             home.path,

@@ -13,12 +13,13 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS: dict[str, str] = {
     "protocol": "",
     "protocol/handoff": "protocol",
+    "protocol/state": "protocol",
     # worker
-    "worker/model": "protocol",
+    "worker/model": "protocol protocol/state",
     "worker/io": "protocol worker/model",
     "worker/journal": "protocol worker/io",
     "worker/replication": "protocol worker/model worker/io worker/journal",
-    "worker/engine": "protocol worker/model worker/io worker/journal worker/replication",
+    "worker/engine": "protocol protocol/state worker/model worker/io worker/journal worker/replication",
     "worker/runtime": "protocol worker/model worker/io worker/journal worker/replication worker/engine",
     "worker/worker": "protocol worker/model worker/engine worker/runtime",
     "worker/join": "protocol worker/model worker/io worker/engine worker/runtime",
@@ -37,6 +38,9 @@ ROOMS: dict[str, str] = {
     "supervisor/store": "protocol supervisor/system",
     "supervisor/audit": "protocol",
     "supervisor/release": "protocol supervisor/system supervisor/config supervisor/store",
+    "supervisor/state": (
+        "protocol protocol/state supervisor/system supervisor/store supervisor/audit supervisor/release"
+    ),
     "supervisor/environment": "protocol supervisor/system supervisor/config supervisor/store supervisor/release",
     "supervisor/sockets": "protocol supervisor/system supervisor/config supervisor/store",
     "supervisor/terminal": "protocol supervisor/system supervisor/store",
@@ -57,7 +61,8 @@ ROOMS: dict[str, str] = {
         "supervisor/environment supervisor/sockets supervisor/workers supervisor/handoff supervisor/bot"
     ),
     "supervisor/api": (
-        "protocol supervisor/system supervisor/config supervisor/store supervisor/sockets supervisor/terminal "
+        "protocol protocol/state supervisor/state supervisor/system supervisor/config supervisor/store "
+        "supervisor/sockets supervisor/terminal "
         "supervisor/workers supervisor/bot supervisor/notify supervisor/deploy"
     ),
     "supervisor/hook": (
@@ -65,8 +70,8 @@ ROOMS: dict[str, str] = {
         "supervisor/workers supervisor/api"
     ),
     "supervisor/web": (
-        "protocol supervisor/system supervisor/config supervisor/store supervisor/audit supervisor/sockets "
-        "supervisor/terminal supervisor/api"
+        "protocol protocol/state supervisor/state supervisor/system supervisor/config supervisor/store "
+        "supervisor/audit supervisor/sockets supervisor/terminal supervisor/api"
     ),
     "supervisor/daemon": (
         "protocol supervisor/system supervisor/config supervisor/store supervisor/release supervisor/environment "
@@ -74,7 +79,8 @@ ROOMS: dict[str, str] = {
         "supervisor/notify supervisor/deploy supervisor/api supervisor/web"
     ),
     "supervisor/cli": (
-        "protocol protocol/handoff supervisor/system supervisor/config supervisor/store supervisor/audit "
+        "protocol protocol/handoff protocol/state supervisor/state supervisor/system supervisor/config "
+        "supervisor/store supervisor/audit "
         "supervisor/release supervisor/environment supervisor/sockets supervisor/terminal supervisor/control_files "
         "supervisor/workers supervisor/bot supervisor/notify supervisor/deploy supervisor/api supervisor/hook "
         "supervisor/web supervisor/daemon"
@@ -96,7 +102,9 @@ def files() -> Iterator[Path]:
 
 def room_of(module: tuple[str, ...]) -> str:
     """The room of a module, by its dotted name without `neverblink`."""
-    if len(module) == 1 or (module[0] == "protocol" and len(module) == 2 and module[1] != "handoff"):
+    if len(module) == 1 or (
+        module[0] == "protocol" and len(module) == 2 and module[1] not in ("handoff", "state")
+    ):
         return module[0]
     return "/".join(module[:2])
 

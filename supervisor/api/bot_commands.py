@@ -31,13 +31,13 @@ class BotCommands:
         """Run the command and return its result. A command with the same key `once` runs only once."""
         match command:
             case Pause():
-                answered = await self._run("pause", {}, once)
+                answered = await self.run("pause", {}, once)
                 return {"paused": True, "seq": answered.seq}
             case Resume():
-                answered = await self._run("resume", {}, once)
+                answered = await self.run("resume", {}, once)
                 return {"paused": False, "seq": answered.seq}
             case RebaseClock():
-                answered = await self._run("rebase-clock", {}, once)
+                answered = await self.run("rebase-clock", {}, once)
                 return {"seq": answered.seq}
             case Halt():
                 return await self._halt(command, once)
@@ -58,7 +58,7 @@ class BotCommands:
                 f'expected "{name}"',
             )
         self._check_version()
-        answered = await self._run("halt", {}, once)
+        answered = await self.run("halt", {}, once)
         return {"paused": True, "halted": self._offers().halts, "value": answered.value, "seq": answered.seq}
 
     async def _settings(self, command: Settings, once: str) -> dict[str, Any]:
@@ -70,7 +70,7 @@ class BotCommands:
                 return {"values": {}, "chosen": [], "schema": None}
             return {"values": now.values, "chosen": now.chosen, "schema": offers.settings}
         self._check_version()
-        answered = await self._run("settings", {"set": command.set, "reset": list(command.reset)}, once)
+        answered = await self.run("settings", {"set": command.set, "reset": list(command.reset)}, once)
         return {**answered.value, "seq": answered.seq}
 
     async def _send(self, command: Send, once: str) -> dict[str, Any]:
@@ -82,10 +82,11 @@ class BotCommands:
                 f"{command.name} is a command of neverblink's, not of the bot's: "
                 f"`neverblink {command.name}`, or the op {command.name}",
             )
-        answered = await self._run(command.name, command.args, once)
+        answered = await self.run(command.name, command.args, once)
         return {"value": answered.value, "seq": answered.seq}
 
-    async def _run(self, name: str, args: dict[str, Any], once: str) -> Answered:
+    async def run(self, name: str, args: dict[str, Any], once: str) -> Answered:
+        """Run a command in a turn of the bot, and return what it answered."""
         self._check_leader()
         try:
             answered = await self._bot.relay.run(name, args, once)
@@ -99,6 +100,15 @@ class BotCommands:
             meant = self._meant(name)
             raise Refusal("failed", f"the bot's {name} failed: {answered.error}{meant}", seq=answered.seq)
         return answered
+
+    def check_state(self) -> None:
+        """Refuse where the worker that leads cannot have its state changed."""
+        if not self._offers().state:
+            raise Refusal(
+                "failed",
+                "the worker that leads runs a neverblink whose state cannot be changed: deploy the bot with this "
+                "version first",
+            )
 
     def _meant(self, name: str) -> str:
         """A hint for an undeclared command, which went to the bot's `on_command`."""

@@ -7,6 +7,7 @@ published as an event, with who asked, why, and the outcome.
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any, cast
 
 import msgspec
@@ -18,19 +19,24 @@ from ...protocol.commands import (
     Answer,
     Command,
     Commands,
+    CompareStates,
     Deploy,
     Down,
     Fault,
     Halt,
     History,
+    ImportState,
     Lock,
     Pause,
     RebaseClock,
     Releases,
+    RestoreState,
     Resume,
     Rollback,
     Send,
+    SetState,
     Settings,
+    ShowState,
     Status,
     Unlock,
     op_of,
@@ -43,13 +49,16 @@ from ..deploy.branch_watch import BranchWatch
 from ..deploy.deployments import Deployments
 from ..deploy.shutdown import Shutdown
 from ..store.history_db import NoSuchDeployment
+from ..store.state_dir import Home
 from ..system.errors import Refusal
 from .bot_commands import BotCommands, changes_of
+from .state_commands import StateCommands
 from .status import StatusReader
 
 __all__ = ["Dispatcher"]
 
 _MOST_ROWS = 10_000
+_LONGEST_DETAIL = 200
 _MOST_FACTS = 4096
 """Arguments with more bytes than these are not kept in the history."""
 
@@ -64,6 +73,7 @@ class Dispatcher:
         branch_watch: BranchWatch,
         status_reader: StatusReader,
         shutdown: Shutdown,
+        home: Home,
     ) -> None:
         self._bot = bot
         self._deployments = deployments
@@ -73,6 +83,7 @@ class Dispatcher:
         self._status_reader = status_reader
         self._shutdown = shutdown
         self._bot_commands = BotCommands(bot)
+        self._state_commands = StateCommands(bot, home, self._bot_commands)
 
     async def carry_out(self, command: Command, once: str = "") -> Answer:
         """Carry out a command and return the answer. Never raises.
@@ -109,6 +120,8 @@ class Dispatcher:
                 return self._deployments.abort(command)
             case Pause() | Resume() | RebaseClock() | Halt() | Settings() | Send() | Commands():
                 return await self._bot_commands.carry_out(command, once)
+            case ShowState() | CompareStates() | RestoreState() | ImportState() | SetState():
+                return await self._state_commands.carry_out(command, once)
             case Lock():
                 return await self._lock(command)
             case Unlock():
@@ -213,8 +226,13 @@ def _object(result: Any) -> dict[str, Any]:
 
 
 def _reads(command: Command) -> bool:
-    nothing_to_change = isinstance(command, Settings) and not (command.set or command.reset)
-    return isinstance(command, READS) or nothing_to_change
+    match command:
+        case Settings():
+            return not (command.set or command.reset)
+        case RestoreState():
+            return command.dry_run
+        case _:
+            return isinstance(command, READS)
 
 
 def _kept(command: Command, result: dict[str, Any]) -> dict[str, Any]:
@@ -225,6 +243,13 @@ def _kept(command: Command, result: dict[str, Any]) -> dict[str, Any]:
             facts = {"changes": result.get("changes", {}), "set": command.set, "reset": list(command.reset)}
         case Send():
             facts = {"name": command.name, "args": command.args}
+        case RestoreState():
+            kept = ("point", "total", "decisions", "in_doubt", "undo")
+            facts = {"at": command.at, **{name: result[name] for name in kept if name in result}}
+        case SetState():
+            facts = {"path": command.path, **{name: result.get(name) for name in ("old", "new", "undo")}}
+        case ImportState():
+            facts = {"path": command.path, "undo": result.get("undo")}
         case _:
             return {}
     try:
@@ -241,6 +266,14 @@ def _detail(command: Command, result: dict[str, Any]) -> str:
             return command.name
         case Settings():
             return changes_of(result)
+        case RestoreState():
+            return command.at
+        case ImportState():
+            return command.path
+        case SetState():
+            return f"{command.path} {json.dumps(result.get('old'))} -> {json.dumps(command.value)}"[
+                :_LONGEST_DETAIL
+            ]
         case Deploy():
             return command.path or command.ref or command.commit or command.release
         case Rollback():

@@ -78,9 +78,12 @@ def segments(directory: Path) -> list[tuple[int, Path]]:
     return sorted(found)
 
 
-def read_journal(directory: Path) -> Iterator[Found]:
-    """Yield all that the journal in `directory` holds now, oldest first. Raises `JournalError`."""
-    done = -1
+def read_journal(directory: Path, after: int = -1) -> Iterator[Found]:
+    """Yield all that the journal in `directory` holds now, oldest first, without the segments up to `after`.
+
+    Raises `JournalError`.
+    """
+    done = after
     while True:
         later = [found for found in segments(directory) if found[0] > done]
         if not later:

@@ -6,12 +6,18 @@ counts and what it calls broken lies within the span it was asked about. A bound
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import msgspec
 
+from ...protocol import duration
+from ...protocol.duration import DurationError
 from ...protocol.frame import Frame
 from .report import MOST, Invariant, Violation
 
-__all__ = ["Bound", "Moment", "Scope", "Seq"]
+__all__ = ["Bound", "Moment", "Scope", "Seq", "parse_bound"]
+
+_DIGITS = 19
 
 
 class Seq(msgspec.Struct, frozen=True):
@@ -27,6 +33,25 @@ class Moment(msgspec.Struct, frozen=True):
 
 
 Bound = Seq | Moment
+
+
+def parse_bound(text: str, now: int) -> Bound | None:
+    """A bound as a person writes it: a tick's index, a time, or how long ago; None when it is none of these.
+
+    `now` is wall ns. A time without a date is today's.
+    """
+    if text.isdecimal() and len(text) <= _DIGITS:
+        return Seq(int(text))
+    try:
+        return Moment(now - duration.parse(text))
+    except DurationError:
+        pass
+    try:
+        today = datetime.fromtimestamp(now / 1e9).astimezone()
+        moment = datetime.fromisoformat(text if len(text) > 8 else f"{today:%Y-%m-%d}T{text}")
+    except ValueError:
+        return None
+    return Moment(int(moment.timestamp() * 1_000_000) * 1000)
 
 
 class Scope:

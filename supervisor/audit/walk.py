@@ -114,6 +114,9 @@ class JournalWalk:
     def _on_rows(self, rows: Rows, entry: Entry) -> None:
         """Rows of a snapshot."""
 
+    def _on_whole(self) -> None:
+        """All rows of the snapshot have come, in a format that marks it."""
+
     def _on_next(self, frame: Frame) -> None:
         """A frame comes next; breaks that are found before its `_on_frame` are between it and the one before."""
 
@@ -155,6 +158,7 @@ class JournalWalk:
                     self._rows[table] = self._rows.get(table, 0) + count
                 self._opening = False
                 self._count_rows()
+                self._on_whole()
             case Whole():
                 pass
 

@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from datetime import datetime
 from pathlib import Path
 
 import click
 import msgspec
 
-from ...protocol import duration
-from ...protocol.duration import DurationError
 from ...protocol.journal import Entry
 from ...protocol.window import Window, WindowError, WindowSpec, readable
 from ..audit.audit import audit as judge
 from ..audit.reader import Found, Segment, read_journal, segments
 from ..audit.report import INVARIANTS, AuditReport, Death, Missing, Transfer
-from ..audit.scope import Bound, Moment, Seq
+from ..audit.scope import Bound, parse_bound
 from ..store.history_db import HistoryDb
 from ..store.history_rows import WINDOWS
 from ..system.format import clock, count, last
@@ -32,7 +29,6 @@ from .exit_codes import BadInput, Exit
 __all__ = ["audit", "bound", "show", "span", "watched"]
 
 _LINES = 10
-_DIGITS = 19
 _OFTEN = 1 << 15
 
 
@@ -85,21 +81,13 @@ def bound(option: str, text: str, now: int) -> Bound | None:
     text = text.strip()
     if not text:
         return None
-    if text.isdecimal() and len(text) <= _DIGITS:
-        return Seq(int(text))
-    try:
-        return Moment(now - duration.parse(text))
-    except DurationError:
-        pass
-    try:
-        today = datetime.fromtimestamp(now / 1e9).astimezone()
-        moment = datetime.fromisoformat(text if len(text) > 8 else f"{today:%Y-%m-%d}T{text}")
-    except ValueError:
+    found = parse_bound(text, now)
+    if found is None:
         raise BadInput(
             f"{option} {text}: neither a tick's index, nor a time such as 14:05:09 or 2026-11-24T14:05:09, "
             "nor a duration such as 10m"
-        ) from None
-    return Moment(int(moment.timestamp() * 1_000_000) * 1000)
+        )
+    return found
 
 
 def show(report: AuditReport, screen: Screen) -> None:

@@ -19,7 +19,7 @@ from .context import CommandContext
 from .exit_codes import BadInput
 from .operations import arguments, seconds
 
-__all__ = ["commands", "halt", "settings"]
+__all__ = ["commands", "confirm_bot", "halt", "settings"]
 
 _within = click.option(
     "--within", default="60s", show_default=True, help="How long to wait for the bot's answer."
@@ -38,7 +38,7 @@ def halt(context: CommandContext, why: str, yes: bool, within: str) -> Done:
     with context.client() as client:
         name = str(client.ask(Status())["bot"])
         if not yes:
-            _confirm(context, name)
+            confirm_bot(context, name, f"This pauses {name} and closes its positions")
         result: dict[str, Any] = client.ask(Halt(confirm=name, why=why), within=seconds(within))
     screen = context.screen
     if result["halted"]:
@@ -101,12 +101,13 @@ def commands(context: CommandContext) -> Done:
     return Done(result)
 
 
-def _confirm(context: CommandContext, name: str) -> None:
+def confirm_bot(context: CommandContext, name: str, what: str) -> None:
+    """Have the user type the bot's name; raise `BadInput` when that is not what they typed. `what` happens then."""
     if context.as_json:
-        raise BadInput("--json cannot ask for confirmation: add --yes to halt the bot")
+        raise BadInput("--json cannot ask for confirmation: add --yes")
     try:
         typed = click.prompt(
-            f"This pauses {name} and closes its positions. Type its name to continue",
+            f"{what}. Type its name to continue",
             default="",
             show_default=False,
             err=True,

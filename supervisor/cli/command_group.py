@@ -49,6 +49,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "history": ("history", "List the deployments so far, or show one in full."),
         "audit": ("audit", "Prove from the journal that no tick was missed or run twice."),
         "journal": ("journal", "Show, verify or export the bot's journal."),
+        "state": ("state", "Show the bot's state, compare points of it, restore one."),
     },
     "Operate": {
         "pause": ("operations", "Stop the bot from entering new positions."),
@@ -61,6 +62,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "rebase-clock": ("operations", "Accept the wall clock as it is now, and tick by it."),
     },
     "Administer": {
+        "backup": ("backup", "Copy the home, also while the bot runs."),
         "keys": ("keys", "Manage the keys of clients that connect over TCP."),
         "token": ("token", "Manage the tokens for the web page and HTTP."),
         "notify": ("notify", "Show who is notified, or send a test message."),
@@ -75,7 +77,7 @@ COMMANDS = {name: about for group in GROUPS.values() for name, about in group.it
 
 ANSWERS = frozenset({
     "audit", "check", "commands", "completion", "diff", "history", "journal", "keys", "logs", "releases", "schema",
-    "status", "systemd", "token",
+    "state", "status", "systemd", "token",
 })  # fmt: skip
 """The commands whose result is their output: they fail when that cannot be written."""
 

@@ -16,13 +16,15 @@ from ...protocol.commands import Command
 from ...protocol.errors import NeverblinkError
 from ...protocol.events import Heartbeat
 from ...protocol.status import BotStatus
+from ..state.reader import StateReader
 from ..store.state_dir import Home
+from ..system.errors import Refusal
 from . import json_views
 from .access_log import AccessLog
 from .app import LIMITS, Answering, json_answer
 from .auth import WebAuth
 from .daemon_client import DaemonClient
-from .errors import RequestRefused
+from .errors import RequestRefused, of_fault
 from .event_feed import Dropped, EventFeed, stream
 from .logs import LogPages
 from .metrics import CONTENT_TYPE, Metrics
@@ -71,6 +73,7 @@ class Handlers:
         self._auth = auth
         self._access_log = access_log
         self._log_pages = LogPages(home, bot)
+        self._state_reader = StateReader(home)
         self._reading = asyncio.Lock()
         self._description = describe(version)
         self._stopping = False
@@ -81,6 +84,8 @@ class Handlers:
             "/api/events": self._events,
             "/api/history/{deployment}": self._deployment,
             "/api/logs": self._logs,
+            "/api/state": self._state,
+            "/api/state-diff": self._comparison,
             "/metrics": self._numbers,
             "/openapi.json": self._described,
         }
@@ -118,6 +123,25 @@ class Handlers:
     ) -> web.StreamResponse:
         async with self._reading:
             return json_answer(await asyncio.to_thread(self._log_pages.page, query))
+
+    async def _state(
+        self, request: web.Request, query: json_views.StateWanted, token: Token | None
+    ) -> web.StreamResponse:
+        reader = self._state_reader
+        return await self._read_state(lambda: reader.show(query.path, query.at, query.offset, query.limit))
+
+    async def _comparison(
+        self, request: web.Request, query: json_views.ComparisonWanted, token: Token | None
+    ) -> web.StreamResponse:
+        return await self._read_state(lambda: self._state_reader.compare(query.a, query.b, query.limit))
+
+    async def _read_state(self, read: Callable[[], Any]) -> web.StreamResponse:
+        """Read the journal here, one request after another: the supervisor has no part in it."""
+        async with self._reading:
+            try:
+                return json_answer(await asyncio.to_thread(read))
+            except Refusal as problem:
+                raise of_fault(problem.fault) from None
 
     async def _numbers(self, request: web.Request, query: Any, token: Token | None) -> web.StreamResponse:
         try:

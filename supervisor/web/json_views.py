@@ -9,6 +9,9 @@ import msgspec
 from ...protocol.events import Outage, StandbyChanged
 from ...protocol.link import Offered
 from ...protocol.logline import Level
+from ...protocol.state.diff import FieldDiff, RowsDiff, ValueChange
+from ..state.decisions import DecisionSince
+from ..state.reader import StatePoint
 from ..store.history_rows import CommandRow, DeploymentRow
 from .ticks import LeadSeen, TickSeen
 from .tokens import Role
@@ -18,6 +21,7 @@ __all__ = [
     "Audit",
     "CommandAnswer",
     "CommandsSeen",
+    "ComparisonWanted",
     "DeploymentAccepted",
     "Halted",
     "LogLineSeen",
@@ -28,11 +32,15 @@ __all__ = [
     "Paging",
     "Past",
     "ReleasesSeen",
+    "Restored",
     "SettingsChanged",
     "SettingsSeen",
+    "StateTaken",
+    "StateWanted",
     "StreamWanted",
     "TicksSeen",
     "TicksWanted",
+    "ValueSet",
 ]
 
 _Count = Annotated[int, msgspec.Meta(ge=1, le=1000)]
@@ -68,6 +76,59 @@ class StreamWanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Only these types of event, with commas between; by default all but `pulse`."""
     after: Annotated[str, msgspec.Meta(max_length=100)] = ""
     """The id of the last event that was seen, as the header Last-Event-ID says it."""
+
+
+class StateWanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    path: Annotated[str, msgspec.Meta(max_length=1000)] = ""
+    """As in `positions.BTC.size`; "" for all fields."""
+    at: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    """now (""), a tick's index, a time, how long ago, `frame:N`, a decision's id, or a release."""
+    offset: Annotated[int, msgspec.Meta(ge=0, le=2**53)] = 0
+    """Of a table, list or map: the first item."""
+    limit: _Count = 100
+    """And at most so many of them."""
+
+
+class ComparisonWanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    a: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    """As `at` of the state."""
+    b: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    limit: _Count = 100
+    """How many single values are listed; all are counted."""
+
+
+class StateTaken(msgspec.Struct, frozen=True):
+    """The state was taken in, after tick `seq`; restoring the point `undo` undoes it."""
+
+    undo: str
+    seq: int
+
+
+class ValueSet(msgspec.Struct, frozen=True):
+    """The value at `path` was set."""
+
+    path: str
+    old: Any
+    new: Any
+    undo: str
+    seq: int
+
+
+class Restored(msgspec.Struct, frozen=True):
+    """What differed between the present state and the one of `point`. `undo` is "" for a dry run."""
+
+    point: StatePoint
+    fields: list[FieldDiff]
+    tables: list[RowsDiff]
+    changes: list[ValueChange]
+    total: int
+    timers: list[str]
+    """Those that differ."""
+    decisions: list[DecisionSince]
+    """Those taken since, which that state does not know."""
+    in_doubt: list[str]
+    undo: str = ""
+    seq: int | None = None
 
 
 class Me(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ import msgspec
 from ...protocol import commands
 from ...protocol.commands import Code, Request
 from ...protocol.status import BotStatus
+from ..state.reader import StateComparison, StatePage
 from ..store.history_rows import DeploymentRow
 from . import json_views
 from .tokens import Role
@@ -136,6 +137,20 @@ OPERATIONS: tuple[Operation, ...] = (
         commands.Commands,
         faults=("busy", "down"),
     ),
+    Operation(
+        "/api/state",
+        "The bot's state now or at an earlier point: all fields, or a page of what is at a path.",
+        StatePage,
+        query=json_views.StateWanted,
+        faults=("not-found",),
+    ),
+    Operation(
+        "/api/state-diff",
+        "What differs between the bot's state at two points.",
+        StateComparison,
+        query=json_views.ComparisonWanted,
+        faults=("not-found",),
+    ),
     _command(commands.Deploy, json_views.DeploymentAccepted, *_OF_A_HANDOFF, "locked"),
     _command(commands.Abort, json_views.DeploymentAccepted, "not-found", "busy"),
     _command(commands.Rollback, json_views.DeploymentAccepted, *_OF_A_HANDOFF),
@@ -145,6 +160,9 @@ OPERATIONS: tuple[Operation, ...] = (
     _command(commands.Halt, json_views.Halted, *_OF_THE_BOT, "bad-input"),
     _command(commands.Settings, json_views.SettingsChanged, *_OF_THE_BOT, "bad-input"),
     _command(commands.Send, json_views.CommandAnswer, *_OF_THE_BOT, "bad-input", "not-found"),
+    _command(commands.RestoreState, json_views.Restored, *_OF_THE_BOT, "bad-input", "not-found"),
+    _command(commands.ImportState, json_views.StateTaken, *_OF_THE_BOT, "bad-input", "not-found"),
+    _command(commands.SetState, json_views.ValueSet, *_OF_THE_BOT, "bad-input"),
     _command(commands.Lock, dict[str, Any], "bad-input", "locked"),
     _command(commands.Unlock, dict[str, Any]),
     _command(commands.Acknowledge, json_views.Acknowledged, "not-found", "busy"),

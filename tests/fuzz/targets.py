@@ -39,6 +39,8 @@ from neverblink.protocol import (
 from neverblink.protocol.errors import NeverblinkError
 from neverblink.protocol.frame import Changes, Schema
 from neverblink.protocol.journal import RecordKind
+from neverblink.protocol.state.path import BadPath, parse
+from neverblink.protocol.state.values import StateValues
 from neverblink.protocol.status import BotStatus
 from neverblink.protocol.wire import MessageCodec, WireError
 from neverblink.supervisor.api.client import BadAnswer, convert
@@ -57,10 +59,13 @@ from neverblink.supervisor.config import config
 from neverblink.supervisor.environment.import_check import ImportFailed, read_answer
 from neverblink.supervisor.release.copy_tree import MANIFEST
 from neverblink.supervisor.release.releases import ReleaseStore
+from neverblink.supervisor.state.document import read_document, staged_from
+from neverblink.supervisor.state.reader import StateReader
 from neverblink.supervisor.store import identity
 from neverblink.supervisor.store.history_db import HistoryDb, HistoryError
 from neverblink.supervisor.store.history_rows import DeploymentRow
 from neverblink.supervisor.store.state_dir import Home
+from neverblink.supervisor.system.errors import Refusal
 from neverblink.supervisor.web.tokens import TokenError, Tokens
 from neverblink.supervisor.workers.env_file import EnvFileError, read_env_file
 from neverblink.supervisor.workers.leftovers import journal_left
@@ -137,6 +142,35 @@ def _export(root: Path) -> object:
 
 def _survey(root: Path) -> object:
     return list(survey(root)), JournalCheck().check(read_journal(root))
+
+
+def _state(journal: Path) -> object:
+    reader = StateReader(Home(journal.parent))
+    return reader.show("", ""), reader.compare("frame:0", ""), reader.export("1")
+
+
+def _import(root: Path) -> object:
+    values = StateValues(Schema(1, ""), {}, {"a": msgspec.msgpack.encode(1)}, ["rows"])
+    return staged_from(read_document(str(root / "state.json")), values)
+
+
+def _exported(state: object) -> bytes:
+    said = {"neverblink": "state", "format": 1, "state": {"a": state, "rows": state}, "types": {}}
+    return msgspec.json.encode(said)
+
+
+_exported_states = st.builds(
+    _exported,
+    st.recursive(
+        st.none() | st.integers(-5, 5) | st.text(max_size=4),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["$map", "$float", "$bytes", "$ext", "$datetime", "x"]), inner, max_size=2
+            )
+        ),
+    ),
+)
 
 
 def _strip(root: Path) -> object:
@@ -427,6 +461,17 @@ TARGETS: dict[str, Target] = {
     "strip of whole records": Target(
         lambda data: _file("strips/00000001.journal", _as_records(data), _strip), (), _as_payloads
     ),
+    "state in a journal": Target(
+        lambda data: _file("state/journal/00000001.journal", data, _state), (Refusal,), _segments
+    ),
+    "state of whole records": Target(
+        lambda data: _file("states/journal/00000001.journal", _as_records(data), _state),
+        (Refusal,),
+        _as_payloads,
+    ),
+    "exported state": Target(
+        lambda data: _file("exported/state.json", data, _import), (NeverblinkError,), _exported_states
+    ),
     "arrival": Target(
         lambda data: _file("arrival/00000001.journal", data, journal_left),
         (journal.JournalError, WireError),
@@ -498,6 +543,9 @@ TARGETS: dict[str, Target] = {
         (BadInput,),
         _said("10m", "17", "14:05:09", "2026-11-24T14:05:09"),
     ),
+    "path in a state": Target(
+        _texts(lambda text: parse(text)), (BadPath,), _said("a.b[0]", '["a.b"].c', "a[[1, 2]]", "'x'.y")
+    ),
     "arguments": Target(
         _words(lambda text: (arguments((text,), ""), arguments((), text))),
         (BadInput,),
@@ -542,7 +590,6 @@ FILES: dict[str, tuple[str, ...] | str] = {
     "protocol/wire.py": "the codecs themselves, of which each is a target",
     "supervisor/sockets/client_keys.py": "a key that it has just made",
     "supervisor/system/subprocess_runner.py": "its own note, of which it believes nothing that cannot be decoded",
-    "supervisor/cli/audit.py": ("bound of an audit",),
     "supervisor/cli/log_merge.py": ("log line",),
     "supervisor/cli/operations.py": ("arguments",),
     "supervisor/cli/command_values.py": ("typed value",),
@@ -556,6 +603,16 @@ FILES: dict[str, tuple[str, ...] | str] = {
     "supervisor/environment/environments.py": "its own stamp, without which an environment counts as not there",
     "supervisor/control_files/request_files.py": "its own answers, of which it believes nothing that cannot be decoded",
     "supervisor/audit/export.py": ("export", "export of whole records"),
+    "supervisor/audit/scope.py": ("bound of an audit",),
+    "supervisor/state/leads.py": ("state in a journal", "state of whole records"),
+    "supervisor/state/document.py": ("exported state",),
+    "supervisor/api/state_commands.py": "what the leader answers, of which it takes any map",
+    "supervisor/cli/state.py": ("exported state", "answer"),
+    "worker/model/state_schema.py": "a default that it has just encoded",
+    "worker/engine/state_edits.py": "what its own supervisor has staged, of which it takes nothing that does not fit",
+    "protocol/state/path.py": ("path in a state",),
+    "protocol/state/typed_json.py": ("exported state",),
+    "protocol/state/values.py": ("state in a journal", "state of whole records"),
     "supervisor/store/history_db.py": ("history",),
     "supervisor/store/state_dir.py": ("home's record",),
     "supervisor/sockets/worker_keys.py": "a key of 32 bytes, of any value",

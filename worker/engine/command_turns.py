@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from ...protocol.errors import NeverblinkError
 from ...protocol.frame import Item
 from ...protocol.link import LINK_LIMIT, Answered, Run, worker_codec
 from ...protocol.text import clean
@@ -25,6 +26,7 @@ from ..model.inbox import command_key
 from ..model.replica import Replica
 from ..model.settings import SettingsChange, SettingsRefused
 from ..replication.interfaces import WorkerIO
+from .state_edits import StateEdit, restore_edit, set_edit
 
 __all__ = [
     "CommandAnswers",
@@ -51,6 +53,7 @@ class CommandableBot(Protocol):
     def call_declared(self, name: str, args: dict[str, Any]) -> Any: ...
     def call_halt(self) -> Any: ...
     def call_settings(self, old: Any, new: Any) -> Any: ...
+    def call_load(self, state: Any) -> Any: ...
 
 
 class RefusedAnswer(msgspec.Struct, frozen=True):
@@ -81,6 +84,25 @@ class ReceivedCommand(msgspec.Struct):
     """The settings from the beginning of the turn on."""
     before: dict[str, Any] = {}
     """The values set by operators before this turn."""
+    edits: list[tuple[str, StateEdit]] = []
+    """Changes of the state that the turn begins with, by the key of their command."""
+    undo: list[Callable[[], None]] = []
+    """How to undo those that were made, the first one first."""
+
+    def carry_out(self) -> None:
+        """Make the changes of the state. One that this code cannot read is refused, and changes nothing."""
+        for key, edit in self.edits:
+            try:
+                self.answers[key], undo = edit()
+            except NeverblinkError as problem:
+                self.refused[key] = RefusedAnswer(problem.message)
+            else:
+                self.undo.append(undo)
+
+    def take_back(self) -> None:
+        """Undo the changes of the state: the bot's code has raised."""
+        while self.undo:
+            self.undo.pop()()
 
 
 class CommandTurns:
@@ -114,8 +136,24 @@ class CommandTurns:
             case "settings":
                 self._settings(asked, item, args)
                 return None
+            case "state-restore" | "state-set":
+                self._edit(asked, item, name, args)
+                return None
             case _:
                 return self._own(asked, item, name, args)
+
+    def _edit(self, asked: ReceivedCommand, item: Item, name: str, args: dict[str, Any]) -> None:
+        replica, bot = self._replica, self._bot
+        edit = restore_edit(replica, args) if name == "state-restore" else set_edit(replica, args)
+        asked.edits.append((item.key, edit))
+        # What the bot has built of the state it had is stale.
+        self._begin(
+            asked,
+            item,
+            name,
+            args,
+            lambda: bot.call_load(replica.state) if item.key in asked.answers else None,
+        )
 
     def _settings(self, asked: ReceivedCommand, item: Item, args: dict[str, Any]) -> None:
         settings = self._replica.settings

@@ -250,6 +250,8 @@ class Turns:
                 self._replica.paused = turn.asked.pause
         self.current = turn
         self.open = True
+        if turn.asked is not None:
+            turn.asked.carry_out()
 
     def finish(self, turn: Turn, value: Any) -> Frame:
         """Close the turn with its frame. Raises `StateError` when the state cannot be encoded."""
@@ -299,8 +301,10 @@ class Turns:
         return frame
 
     def keep_settings(self, turn: Turn) -> None:
-        """Restore the old settings, because the bot refused the new ones."""
+        """Restore the old settings and the old state, because the bot refused the new ones."""
         asked = turn.asked
+        if asked is not None:
+            asked.take_back()
         if asked is not None and asked.change is not None:
             self._replica.settings.undo(asked.change, asked.before)
             asked.change = None

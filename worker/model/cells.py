@@ -12,7 +12,9 @@ change is applied whole or not at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import copy
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from typing import Any, NoReturn, cast
 
 import msgspec
@@ -22,6 +24,7 @@ from ...protocol.wire import NOT_ENCODABLE, UNDECODABLE
 from .dict_walk import DictWalk
 from .encode_errors import find_unencodable
 from .shape import CellField, Shape, StateTypeError, TableField
+from .state_schema import state_schema
 from .table import RowTypeError, StateError, Table, TurnGuard
 
 __all__ = ["Cells", "RowTypeError", "Shape", "StateError", "StateTypeError", "StateUnreadable"]
@@ -58,6 +61,11 @@ class Cells:
         self.table_names = frozenset(self._tables)
         self._last: list[bytes] = []
         self._held: list[tuple[TableField, AnyTable]] = []
+
+    @functools.cached_property
+    def types(self) -> bytes:
+        """The JSON Schema of the state, for the journal."""
+        return msgspec.json.encode(state_schema(self.shape))
 
     def guard_by(self, guard: TurnGuard) -> None:
         """Let `guard` decide when tables may be written. Call it before there is a state."""
@@ -237,6 +245,91 @@ class Cells:
             cell = self._cells[name]
             self._last[self._index[name]] = self._encode(getattr(state, cell.attr) if cell.attr else state)
 
+    # --- the whole state, or a part of it, from elsewhere ---
+
+    def replacement(
+        self,
+        cells: Mapping[str, bytes],
+        tables: Mapping[str, list[tuple[bytes, bytes]]],
+        source: int | None = None,
+        *,
+        partial: bool = False,
+    ) -> Callable[[Any], Callable[[], None]]:
+        """Read another state; return a function that makes a state hold it, and returns how to undo that.
+
+        The function runs in a turn, whose frame then has what differs. Tables are given whole. With `partial`, what is
+        not given stays; otherwise it gets its default. Raises `StateUnreadable` when this code cannot read it.
+        """
+        rows: dict[str, list[Row]] = {name: [*some] for name, some in tables.items()}
+        values, found = self._decoded(Changes(dict(cells), rows), source)
+        new = {cell.attr: value for cell, value in values}
+        wanted = {field.attr: {key: row for key, _, row in some} for field, _, some in found}
+        if not partial and not self.shape.single:
+            new = {**self._defaults(new.keys() | wanted.keys(), source), **new}
+            wanted = {**{field.attr: {} for field in self.shape.tables}, **wanted}
+        names = {field.attr for field in self.shape.tables}
+        # What comes by rows may be a plain dict here.
+        new |= {attr: rows for attr, rows in wanted.items() if attr not in names}
+        exchanged = {attr: rows for attr, rows in wanted.items() if attr in names}
+        return lambda state: self._replace(state, new, exchanged)
+
+    def table(self, state: Any, name: str) -> tuple[Table[Any, Any], TableField]:
+        """A table of `state`, and how it is read."""
+        field = self._tables[name]
+        return self._table(state, field), field
+
+    def size_of_changes(self, state: Any) -> int:
+        """How many bytes of `state` differ from the last boundary, about."""
+        encode = self._encode
+        size = sum(len(new) for new, old in zip(self._encoded(state), self._last, strict=True) if new != old)
+        for field in self.shape.tables:
+            table = self._table(state, field)
+            size += sum(len(encode(key)) + len(encode(table.get(key))) for key in table.touched)
+        return size
+
+    def _defaults(self, known: Set[str], source: int | None) -> dict[str, Any]:
+        missing = [cell for cell in self.shape.cells if cell.attr not in known]
+        for cell in missing:
+            if cell.required:
+                raise StateUnreadable(
+                    cell.attr,
+                    "it is required and the state has none",
+                    self._mend(source, "give it a default or "),
+                )
+        try:
+            fresh = self.shape.type() if missing else None
+        except TypeError:
+            # Other fields have no default; those of a record are made one by one.
+            needed = {cell.attr: None for cell in self.shape.cells if cell.required}
+            fresh = self.shape.type(**needed)
+        return {cell.attr: getattr(fresh, cell.attr) for cell in missing}
+
+    def _replace(
+        self, state: Any, new: dict[str, Any], tables: dict[str, dict[Any, Any]]
+    ) -> Callable[[], None]:
+        if self.shape.single:
+            before = copy.copy(state)
+            _refill(state, new[""])
+            return lambda: _refill(state, before)
+        old = {attr: getattr(state, attr) for attr in new}
+        held = [(getattr(state, attr), rows) for attr, rows in tables.items()]
+        saved: list[tuple[AnyTable, dict[Any, Any], dict[Any, bool]]] = [
+            (table, dict(table), dict(table.touched)) for table, _ in held
+        ]
+        for attr, value in new.items():
+            setattr(state, attr, value)
+        for table, rows in held:
+            _exchange(table, rows)
+
+        def undo() -> None:
+            for attr, value in old.items():
+                setattr(state, attr, value)
+            for table, rows, touched in saved:
+                _exchange(table, rows)
+                table.touched = touched
+
+        return undo
+
     # --- parts ---
 
     def _everything(self, state: Any, cells: list[bytes]) -> Changes:
@@ -396,6 +489,21 @@ def _refill(state: Any, value: Any) -> None:
     else:
         state.clear()
         state.update(value)
+
+
+def _exchange(table: AnyTable, rows: dict[Any, Any]) -> None:
+    """Make a table hold these rows in this order, writing no row that stands right already."""
+    for key in [key for key in table if key not in rows]:
+        del table[key]
+    there, wanted = list(table), list(rows)
+    same = next(
+        (at for at, (one, other) in enumerate(zip(there, wanted, strict=False)) if one != other), len(there)
+    )
+    for key in there[same:]:
+        del table[key]
+    for key, row in rows.items():
+        if key not in table or table[key] != row:
+            table[key] = row
 
 
 def _write(table: dict[Any, Any], rows: list[tuple[Any, bool, Any]], *, clear: bool) -> None:

@@ -70,6 +70,8 @@ class Replica:
         """The longest time from a frame's boundary to its being applied here, since the last report; ns."""
         self.led_by = ""
         """The worker that led last, according to the frames seen; "" after the bot was stopped in order."""
+        self.release = ""
+        """The release that led last, according to the frames seen."""
         self.last: Frame | None = None
         """The last frame applied or made."""
         self.leader_schema = schema
@@ -102,6 +104,7 @@ class Replica:
             self.led_by = ""
         elif isinstance(frame.about, Led):
             self.led_by = frame.about.worker
+            self.release = frame.about.release
             # The new leader got them as in doubt, once.
             for id in frame.about.in_doubt:
                 self.open.pop(id, None)
@@ -135,6 +138,8 @@ class Replica:
             open=(*self._unsettled.values(), *self.open.values()),
             unwritten=unwritten,
             led_by=self.led_by,
+            release=self.release,
+            types=self.cells.types,
         )
 
     def copy_rows(self) -> Iterator[Rows]:
@@ -178,7 +183,7 @@ class Replica:
         self.open = {opened.id: opened for opened in head.open}
         self._unsettled = {}
         self.epoch, self.number, self.digest = head.epoch, head.number, head.digest
-        self.led_by = head.led_by
+        self.led_by, self.release = head.led_by, head.release
         self.seq = None if head.seq < 0 else head.seq
         self.due = head.vitals.due
         self.ahead = head.vitals.ahead

@@ -113,6 +113,14 @@ class TimerTable:
             self._put(name, armed)
         self.changes = {}
 
+    def become(self, timers: Mapping[str, Armed]) -> None:
+        """Have these timers armed and no others, as the bot itself would in a turn."""
+        for name in self._armed.keys() - timers.keys():
+            self._put(name, None)
+        for name, armed in timers.items():
+            if self._armed.get(name) != armed:
+                self._put(name, armed)
+
     def all(self) -> dict[str, Armed]:
         return dict(self._armed)
 

@@ -1,8 +1,9 @@
 """Writes a leader's journal, rolls its segments, and lets the bot go on when the disk fails.
 
-A full segment is followed by a new one that begins with a snapshot. The snapshot is written in chunks between turns,
-like a copy for a follower, while frames are written to both segments. When it is complete, the new segment becomes the
-newest of the journal, and the oldest segments are removed.
+A segment that is full, or whose snapshot has another schema than the leader's state, is followed by a new one that
+begins with a snapshot. The snapshot is written in chunks between turns, like a copy for a follower, while frames are
+written to both segments. When it is complete, the new segment becomes the newest of the journal, and the oldest
+segments are removed.
 
 When the journal cannot be written, the bot ticks on. The writer is then *failing*: frames and decisions reach the
 followers and the supervisor, but no file. It tries to begin a new segment again and again. The first that can be
@@ -17,14 +18,17 @@ import msgspec
 
 from ...protocol.journal import (
     NOWHERE,
+    Entry,
     JournalError,
     Position,
     RecordKind,
     Rows,
     Unwritten,
+    decode_snapshot,
     encode_payload,
 )
 from ...protocol.link import Journaled
+from ...protocol.wire import WireError
 from ..io.output import report
 from ..journal.interfaces import NewSegment
 from ..journal.retention import JournalLimits, segments_to_remove
@@ -83,6 +87,10 @@ class JournalWriter:
         self._try_at = 0
         self._wait = _TRY_AFTER
         self._look_at = 0
+        self._unseen = False
+        """Since this worker leads, it was not looked at what the segment at hand opens with."""
+        self._foreign = False
+        """The segment at hand opens with a state of another schema, or does not say its types."""
 
     def begin_leading(self, problem: str, written: int) -> None:
         """Begin to lead. `problem`: why the journal cannot be continued, "" if it can; `written`: its last frame."""
@@ -92,6 +100,7 @@ class JournalWriter:
         self._wait, self._try_at = _TRY_AFTER, 0
         self._look_at = self._mono() + _LOOK_EVERY
         self._set_position(self._journal.position)
+        self._unseen = self.has_work = True
         if problem:
             self._fails(problem, written)
 
@@ -160,6 +169,7 @@ class JournalWriter:
     def _set_position(self, position: Position) -> None:
         """Continue the journal at `position`."""
         self._position = position
+        self._unseen = self._foreign = False
         self._full_at = position.opening + max(self._limits.segment, position.opening)
         self.has_work = position.offset >= self._full_at
 
@@ -178,8 +188,24 @@ class JournalWriter:
         return (self.failing is not None or self._full(1)) and self._mono() >= self._try_at
 
     def _full(self, times: int) -> bool:
+        """Whether the segment is to be followed by another one: it is large, or in another schema than what comes."""
+        if self._unseen:
+            self._unseen = False
+            self._foreign = self._opens_foreign()
+        if self._foreign:
+            return True
         position = self._position
         return position.offset - position.opening >= times * max(self._limits.segment, position.opening)
+
+    def _opens_foreign(self) -> bool:
+        """Whether a reader without the bot's code could not go on from the segment's snapshot."""
+        segment = self._journal.position.segment
+        try:
+            first = next(iter(self._journal.read(segment)), None) if segment else None
+            head = decode_snapshot(first.payload) if isinstance(first, Entry) else None
+        except (JournalError, WireError):
+            return False
+        return head is not None and (head.schema != self._replica.schema or not head.types)
 
     def _advance(self) -> bool:
         """Do one small piece of work; return whether more can be done at once."""

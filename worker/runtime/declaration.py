@@ -70,4 +70,4 @@ def settings_of(name: str, defaults: Any, show: Callable[[Any], None] = lambda _
 def offers_of(commands: Mapping[str, Declared], settings: SettingsCell, halts: bool, listens: bool) -> Offers:
     """What an operator can ask of a bot."""
     offered = tuple(commands[name].offered for name in sorted(commands))
-    return Offers(offered, settings.schema(), halts, listens)
+    return Offers(offered, settings.schema(), halts, listens, state=True)

@@ -56,7 +56,7 @@ def test_every_command_has_help_and_the_shared_options(name: str) -> None:
         result = run(name, *parts.split(), "--help")
         assert result.exit_code == 0
         assert all(option in result.stdout for option in ("--json", "--home", "--project"))
-        remote = not parts and name in REMOTE
+        remote = (not parts and name in REMOTE) or (name == "state" and parts != "export")
         assert all((option in result.stdout) is remote for option in ("  --server TCP", "  --key PATH"))
 
 
@@ -277,14 +277,18 @@ def test_a_hint_names_only_close_words(words: tuple[str, ...], expected: str) ->
 @pytest.mark.parametrize("option", ["--server", "--key"])
 @pytest.mark.parametrize(
     "words",
-    [(name,) for name in COMMANDS if name not in (*REMOTE, "hook", "journal")]
-    + [("journal", "show"), ("hook", "status")],
+    [(name,) for name in COMMANDS if name not in (*REMOTE, "hook", "journal", "state")]
+    + [("journal", "show"), ("hook", "status"), ("state", "export")],
     ids=" ".join,
 )
 def test_a_local_command_refuses_a_server(tmp_path: Path, words: tuple[str, ...], option: str) -> None:
-    more = {"schema": ["status"], "completion": ["bash"], "init": [tmp_path / "fox"], "hook": [tmp_path]}.get(
-        words[0], []
-    )
+    more = {
+        "schema": ["status"],
+        "completion": ["bash"],
+        "init": [tmp_path / "fox"],
+        "hook": [tmp_path],
+        "backup": [tmp_path / "copy"],
+    }.get(words[0], [])
     refused = run(*words, option, "tcp://127.0.0.1:1", *more)
     assert refused.exit_code == Exit.BAD_INPUT
     assert (

@@ -7,6 +7,7 @@ import { h, put, say } from "./dom.js";
 import { login } from "./login.js";
 import { now, tone } from "./now.js";
 import { past } from "./past.js";
+import { state as book } from "./state.js";
 import { strip } from "./strip.js";
 
 const root = document.getElementById("app");
@@ -15,6 +16,7 @@ const PAST = new Set(["deployment-started", "deployment-ended", "command", "outa
 
 function open(me) {
   const parts = { now: now(), strip: strip(), deployment: deployment(), controls: controls(me) };
+  const held = book();
   const before = past((number) => {
     parts.deployment.load(number).then(() => parts.deployment.element.scrollIntoView({ block: "nearest" }));
   });
@@ -43,6 +45,7 @@ function open(me) {
       parts.now.element,
       parts.strip.element,
       h("div", { class: "pair" }, h("div", { class: "column" }, parts.deployment.element, parts.controls.settings), parts.controls.element),
+      held.element,
       before.element,
     ),
   );

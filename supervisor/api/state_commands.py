@@ -1,0 +1,160 @@
+"""The commands about the bot's state: show it, compare it, and change it at a boundary.
+
+A change is prepared here, from the journal: the state that is wanted is staged in a file of the home, and the leader
+takes it from there in a turn of its own. It is read with the bot's own types there, and refused when it does not fit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ...protocol.commands import CompareStates, ImportState, RestoreState, SetState, ShowState
+from ...protocol.errors import NeverblinkError
+from ...protocol.state.diff import state_diff
+from ...protocol.state.values import StagedState
+from ..bot.bot import LiveBot
+from ..state.decisions import DecisionSince, decisions_since
+from ..state.document import read_document, stage, staged_from
+from ..state.reader import StateReader, point_of
+from ..state.state_at import StateAt
+from ..store.state_dir import Home
+from ..system.errors import Refusal
+from .bot_commands import BotCommands
+
+__all__ = ["AboutState", "StateCommands"]
+
+AboutState = ShowState | CompareStates | RestoreState | ImportState | SetState
+
+IN_DOUBT = "in doubt"
+_NAMED = 8
+_LISTED = 100
+
+
+class StateCommands:
+    """Carries them out for one bot. Every method raises `Refusal`."""
+
+    def __init__(self, bot: LiveBot, home: Home, bot_commands: BotCommands) -> None:
+        self._bot = bot
+        self._home = home
+        self._bot_commands = bot_commands
+        self._reader = StateReader(home)
+
+    async def carry_out(self, command: AboutState, once: str = "") -> Any:
+        """Do it, and return the result. `once` is a key under which it is done once, however often it is asked."""
+        reader = self._reader
+        match command:
+            case ShowState():
+                return await asyncio.to_thread(
+                    reader.show, command.path, command.at, command.offset, command.limit
+                )
+            case CompareStates():
+                return await asyncio.to_thread(reader.compare, command.a, command.b, command.limit)
+            case RestoreState():
+                return await self._restore(command, once)
+            case ImportState():
+                return await self._import(command, once)
+            case SetState():
+                self._check(command.confirm)
+                args = {"path": command.path, "value": command.value}
+                answered = await self._bot_commands.run("state-set", args, once)
+                return {**_answer(answered.value), "seq": answered.seq}
+
+    async def _restore(self, command: RestoreState, once: str) -> dict[str, Any]:
+        found = await asyncio.to_thread(self._reader.find, command.at)
+        preview, doubts = await asyncio.to_thread(self._preview, found)
+        if command.dry_run:
+            return preview
+        self._check(command.confirm)
+        if doubts and not command.in_doubt:
+            raise Refusal(
+                "bad-input",
+                f"{_counted(doubts)} since then {'is' if len(doubts) == 1 else 'are'} in doubt: "
+                f"{_named(doubts)}. What became of "
+                f"{'it' if len(doubts) == 1 else 'them'} is in no state: look at the exchange first, then restore with "
+                "--in-doubt (in_doubt: true)",
+                in_doubt=[one.id for one in doubts],
+            )
+        staged = found.values.staged(found.timers)
+        return {**preview, **await self._put(staged, command.at, once)}
+
+    async def _import(self, command: ImportState, once: str) -> dict[str, Any]:
+        if bool(command.path) == bool(command.document):
+            raise Refusal("bad-input", "an import takes a path or a document: give one of the two")
+        document = command.document or await asyncio.to_thread(read_document, command.path)
+        now = await asyncio.to_thread(self._reader.find, "")
+        try:
+            staged = await asyncio.to_thread(staged_from, document, now.values)
+        except NeverblinkError as problem:
+            if isinstance(problem, Refusal):
+                raise
+            raise Refusal("bad-input", problem.message) from None
+        self._check(command.confirm)
+        return await self._put(staged, command.path or "a document", once)
+
+    async def _put(self, staged: StagedState, of: str, once: str) -> dict[str, Any]:
+        """Have the leader take a state."""
+        path = await asyncio.to_thread(stage, self._home, staged)
+        try:
+            answered = await self._bot_commands.run("state-restore", {"file": str(path), "of": of}, once)
+        except Refusal as problem:
+            # Without an answer the leader may still take it; it is removed later.
+            if problem.fault.code != "boundary":
+                await asyncio.to_thread(_remove, path)
+            raise
+        await asyncio.to_thread(_remove, path)
+        return {**_answer(answered.value), "seq": answered.seq}
+
+    def _preview(self, found: StateAt) -> tuple[dict[str, Any], list[DecisionSince]]:
+        now = self._reader.find("")
+        decisions = decisions_since(self._home.journal, found.number)
+        doubts = [one for one in decisions if one.outcome == IN_DOUBT]
+        diff = state_diff(now.values, found.values, _LISTED)
+        timers = sorted(
+            name
+            for name in now.timers.keys() | found.timers.keys()
+            if now.timers.get(name) != found.timers.get(name)
+        )
+        return {
+            "point": point_of(found),
+            "fields": diff.fields,
+            "tables": diff.tables,
+            "changes": diff.changes,
+            "total": diff.total,
+            "timers": timers,
+            "decisions": decisions[-_LISTED:],
+            "in_doubt": [one.id for one in doubts],
+        }, doubts
+
+    def _check(self, confirm: str) -> None:
+        name = self._bot.bus.bot
+        if confirm != name:
+            raise Refusal(
+                "bad-input",
+                f"a change of the state is confirmed with the bot's name: confirm is {json.dumps(confirm)}, "
+                f'expected "{name}"',
+            )
+        self._bot_commands.check_state()
+
+
+def _answer(value: Any) -> dict[str, Any]:
+    """What the leader said. `frame` is the last one before the change: restoring it undoes the change."""
+    told = msgspec.convert(value, dict[str, Any])
+    return {**told, "undo": f"frame:{told.pop('frame', -1)}"}
+
+
+def _counted(doubts: list[DecisionSince]) -> str:
+    return "1 decision" if len(doubts) == 1 else f"{len(doubts)} decisions"
+
+
+def _named(doubts: list[DecisionSince]) -> str:
+    named = ", ".join(f"{one.id} ({one.name})" for one in doubts[:_NAMED])
+    return named + (f" and {len(doubts) - _NAMED} more" if doubts[_NAMED:] else "")
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)

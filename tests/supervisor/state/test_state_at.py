@@ -1,0 +1,260 @@
+"""The state at a point of the journal, found without the bot's code. The referee is the bot itself."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from neverblink.protocol.errors import NeverblinkError
+from neverblink.protocol.state.path import parse
+from neverblink.supervisor.audit.scope import Moment, Seq
+from neverblink.supervisor.state.point import InDecision, Now, Number, Point, ReleasePoint
+from neverblink.supervisor.state.state_at import StateAt, StateNotKnown, state_at
+from neverblink.worker import Table, Worker
+from tests.worker.journaling_leader import START, Book, JournalingLeader, Keeps, Row
+
+
+class Remembers(Keeps):
+    """Notes, beside the journal, what it was after each tick."""
+
+    history: dict[int, Any]
+
+    def on_tick(self, tick: Any) -> None:
+        super().on_tick(tick)
+        state = self.state
+        self.history[tick.seq] = (
+            state.count,
+            dict(state.notes),
+            {key: msgspec.to_builtins(row) for key, row in state.rows.items()},
+        )
+
+
+def led(directory: Path, ticks: int, **options: Any) -> tuple[JournalingLeader, dict[int, Any]]:
+    class Noting(Remembers):
+        history: dict[int, Any] = {}
+
+    return JournalingLeader(directory, Noting, **options).ticks(ticks), Noting.history
+
+
+def told(found: StateAt) -> Any:
+    look = found.values.look
+    return look(("count",)), look(("notes",)), look(("rows",))
+
+
+def refusals(journal: Path, history: dict[int, Any]) -> list[str]:
+    """Why ticks are refused; those that are not have the state that the bot had."""
+    refused: list[str] = []
+    for seq, was in history.items():
+        try:
+            found = state_at(journal, Seq(seq))
+        except StateNotKnown as problem:
+            refused.append(problem.message)
+        else:
+            assert told(found) == was
+    return refused
+
+
+def test_the_state_at_every_tick_is_what_the_bot_was_after_it(tmp_path: Path) -> None:
+    _, history = led(tmp_path / "journal", 400)
+    assert len(list((tmp_path / "journal").glob("*.journal"))) > 3
+    for seq, was in history.items():
+        found = state_at(tmp_path / "journal", Seq(seq))
+        assert (found.seq, told(found)) == (seq, was)
+        assert list(told(found)[2]) == list(was[2]), "the rows are in another order"
+
+
+def test_now_is_what_the_bot_is(tmp_path: Path) -> None:
+    leader, history = led(tmp_path / "journal", 60)
+    found = state_at(tmp_path / "journal", Now())
+    assert told(found) == history[found.seq]
+    assert (found.number, found.worker, found.release) == (leader.replica.number, "w1", "v1")
+
+
+def test_a_time_between_two_ticks_gives_the_state_after_the_one_before(tmp_path: Path) -> None:
+    led(tmp_path / "journal", 50)
+    one = state_at(tmp_path / "journal", Seq(state_at(tmp_path / "journal", Now()).seq - 10))
+    between = state_at(tmp_path / "journal", Moment(one.at + 1_000_000))
+    assert (between.number, told(between)) == (one.number, told(one))
+    assert state_at(tmp_path / "journal", Moment(one.at - 1)).number == one.number - 1
+
+
+def test_a_frame_is_found_by_its_number(tmp_path: Path) -> None:
+    leader, _ = led(tmp_path / "journal", 50)
+    for number in (0, 1, leader.replica.number // 2, leader.replica.number):
+        assert state_at(tmp_path / "journal", Number(number)).number == number
+
+
+def test_a_decision_gives_the_state_in_which_it_was_taken(tmp_path: Path) -> None:
+    _, history = led(tmp_path / "journal", 60)
+    last = max(history)
+    id = next(iter(history[last][1]))
+    seq = int(id.split("-")[1])
+    found = state_at(tmp_path / "journal", InDecision(id, seq))
+    assert told(found) == history[seq - 1], "not what it was when it decided"
+    with pytest.raises(StateNotKnown, match="no decision 1-2-99"):
+        state_at(tmp_path / "journal", InDecision("1-2-99", 2))
+
+
+def test_a_release_stands_for_the_last_state_that_it_left(tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    leader, first = led(journal, 30)
+    leader.stop()
+    left = state_at(journal, Now()).number
+    led(journal, 30, worker="w2", at=START + 10**9)
+    assert state_at(journal, ReleasePoint("v1")).number > left
+    with pytest.raises(StateNotKnown, match="release v0 has not led"):
+        state_at(journal, ReleasePoint("v0"))
+    assert max(first) < state_at(journal, ReleasePoint("v1", leads=True)).seq
+
+
+@pytest.mark.parametrize(
+    ("point", "words"),
+    [
+        (Seq(1), "the journal begins with tick"),
+        (Moment(START - 10**12), "the journal begins with tick"),
+        (Number(0), "the journal begins with tick"),
+        (Seq(10**15), "has not run yet: the last one is tick"),
+        (Number(10**9), "has not run yet: the last one is frame"),
+    ],
+)
+def test_a_point_outside_of_what_is_kept_is_refused_with_what_there_is(
+    tmp_path: Path, point: Point, words: str
+) -> None:
+    journal = tmp_path / "journal"
+    led(journal, 400, keep=20_000)
+    assert not (journal / "00000001.journal").exists(), "nothing was pruned"
+    with pytest.raises(StateNotKnown, match=words):
+        state_at(journal, point)
+
+
+def test_without_a_journal_the_error_names_what_begins_one(tmp_path: Path) -> None:
+    with pytest.raises(StateNotKnown, match="neverblink up"):
+        state_at(tmp_path, Now())
+
+
+def test_a_torn_tail_is_left_out(tmp_path: Path) -> None:
+    _, history = led(tmp_path / "journal", 50)
+    newest = max((tmp_path / "journal").glob("*.journal"))
+    newest.write_bytes(newest.read_bytes()[:-7])
+    found = state_at(tmp_path / "journal", Now())
+    assert found.seq in (max(history), max(history) - 1)
+    assert told(found) == history[found.seq]
+
+
+def test_a_point_in_a_damaged_stretch_is_refused_with_the_nearest_states(tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    _, history = led(journal, 400)
+    paths = sorted(journal.glob("*.journal"))
+    damaged = paths[len(paths) // 2]
+    data = bytearray(damaged.read_bytes())
+    data[-600] ^= 0xFF
+    damaged.write_bytes(data)
+    refused = refusals(journal, history)
+    assert 0 < len(refused) < 10
+    assert all(f"segment {int(damaged.stem)} is damaged" in one for one in refused)
+    assert all("the nearest states are tick" in one for one in refused)
+
+
+def test_a_segment_that_is_missing_is_a_gap(tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    _, history = led(journal, 400)
+    paths = sorted(journal.glob("*.journal"))
+    paths[len(paths) // 2].unlink()
+    refused = refusals(journal, history)
+    assert 0 < len(refused) < len(history) // 2
+    assert all("one is missing" in one for one in refused)
+
+
+# another type of state
+
+
+class Lot(msgspec.Struct, frozen=True, array_like=True):
+    size: Decimal
+    at: datetime
+    mark: bytes = b"\x00\xff"
+
+
+class Odd(msgspec.Struct):
+    worth: float = float("nan")
+    lots: dict[int, Lot] = {}
+    anything: Any = None
+    rows: Table[int, Lot] = msgspec.field(default_factory=Table)
+
+
+class KeepsOdd(Worker[Odd]):
+    tick = "10ms"
+
+    def on_tick(self, tick: Any) -> None:
+        lot = Lot(Decimal("1.50"), datetime(2026, 11, 24, 9, tzinfo=UTC))
+        self.state.lots = {7: lot}
+        self.state.rows[9] = lot
+        self.state.anything = {1: b"x", 2: datetime(2026, 11, 24, 9, tzinfo=UTC)}
+
+
+def test_values_have_the_names_and_forms_that_their_types_say(tmp_path: Path) -> None:
+    JournalingLeader(tmp_path / "journal", KeepsOdd).ticks(3)
+    values = state_at(tmp_path / "journal", Now()).values
+    lot = {"size": "1.50", "at": "2026-11-24T09:00:00Z", "mark": "AP8="}
+    assert values.look(()) == {
+        "worth": {"$float": "nan"},
+        "lots": {"7": lot},
+        "anything": {"$map": [[1, {"$bytes": "eA=="}], [2, {"$datetime": "2026-11-24T09:00:00Z"}]]},
+        "rows": {"9": lot},
+    }
+    for text in ("rows[9].size", "rows.9.size", "lots[7].size", "lots.7.size"):
+        assert values.look(parse(text)) == "1.50"
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("lot", "did you mean lots?"),
+        ("rows.8", "there is no 8 in rows"),
+        ("rows[9].sise", "did you mean rows[9].size?"),
+        ("worth.x", "which has no parts"),
+        ("lots[", "at character 6"),
+        ("zzz", "it has worth, lots, anything, rows"),
+    ],
+)
+def test_a_path_that_leads_nowhere_is_refused_with_what_was_meant(
+    tmp_path: Path, path: str, words: str
+) -> None:
+    JournalingLeader(tmp_path / "journal", KeepsOdd).ticks(3)
+    values = state_at(tmp_path / "journal", Now()).values
+    with pytest.raises(NeverblinkError) as raised:
+        values.look(parse(path))
+    assert words in raised.value.message
+
+
+class Wider(msgspec.Struct):
+    count: int = 0
+    notes: dict[str, int] = {}
+    rows: Table[str, Row] = msgspec.field(default_factory=Table)
+    more: str = "new"
+
+
+class KeepsWider(Worker[Wider]):
+    tick = "10ms"
+
+    def on_tick(self, tick: Any) -> None:
+        self.state.count += 1
+
+
+def test_after_a_change_of_the_states_type_it_is_read_by_the_new_one(tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    leader, history = led(journal, 30)
+    leader.stop()
+    later = JournalingLeader(journal, KeepsWider, worker="w2", at=START + 10**9).ticks(20)
+    found = state_at(journal, Now())
+    assert found.schema == later.replica.schema
+    assert found.values.look(("more",)) == "new"
+    assert found.values.look(("count",)) == later.replica.state.count
+    before = state_at(journal, Seq(max(history)))
+    assert "more" not in before.values.names
+    assert told(before) == history[max(history)]
+    assert isinstance(Book(), Book)
