@@ -6,8 +6,7 @@ from typing import Any, cast
 
 import msgspec
 
-from ..changes import Changes, Schema
-from ..frame import Armed
+from ..frame import Armed, Changes, Schema
 from ..wire import UNDECODABLE
 from .path import Path, no_part, part_of
 from .typed_json import ANYTHING, TypeSchema, from_json, inside, key_text, to_json

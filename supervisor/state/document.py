@@ -10,11 +10,11 @@ from typing import Any, cast
 
 import msgspec
 
-from ...protocol.changes import Schema
-from ...protocol.plain import DuplicateKey, refuse_duplicates
+from ...protocol.frame import Schema
 from ...protocol.state.path import no_part
 from ...protocol.state.typed_json import ANYTHING, TypeSchema, from_json, inside
 from ...protocol.state.values import StagedState, StateValues
+from ...protocol.text import DuplicateKey, refuse_duplicates
 from ...protocol.wire import NOT_ENCODABLE, UNDECODABLE, reason
 from ..store.state_dir import Home
 from ..system.errors import Refusal

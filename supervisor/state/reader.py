@@ -12,8 +12,8 @@ from typing import Any, cast
 
 import msgspec
 
-from ...protocol.changes import Schema
 from ...protocol.errors import NeverblinkError
+from ...protocol.frame import Schema
 from ...protocol.journal import JournalError
 from ...protocol.state.diff import FieldDiff, RowsDiff, ValueChange, state_diff, type_words
 from ...protocol.state.path import BadPath, parse, shown

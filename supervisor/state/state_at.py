@@ -13,9 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from ...protocol.changes import Schema
 from ...protocol.errors import NeverblinkError
-from ...protocol.frame import Armed, Frame, Led
+from ...protocol.frame import Armed, Frame, Led, Schema
 from ...protocol.journal import Entry, Opened, Rows, Snapshot, Unwritten
 from ...protocol.state.values import StateValues, decode_types
 from ..audit.reader import Damage, Found, read_journal, segments
