@@ -105,7 +105,7 @@ def test_back_to_before_a_bug_wrote_nonsense_and_forth_again(live: Live) -> None
     assert again.code == 0, again
     assert live.book()["positions"] == {"BTC": 2.0}
 
-    rows = live.ask("history", commands=True, limit=10)["commands"]
+    rows = live.ask("history", commands=True, limit=1000)["commands"]
     restores = [row for row in rows if row["op"] == "state-restore"]
     assert len(restores) == 3
     assert restores[-1]["why"] == "nonsense since 09:00"
