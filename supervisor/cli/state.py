@@ -38,7 +38,7 @@ from ..terminal.screen import Screen, columns
 from .bot_commands import confirm_bot
 from .command import Done, Subgroup, local_command, remote_command
 from .context import CommandContext
-from .errors import BadInput
+from .exit_codes import BadInput
 from .operations import seconds
 from .results import say_json
 

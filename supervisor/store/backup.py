@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from ..system.durable import sync_filesystem
+from ..system.disk import sync_filesystem
 from .state_dir import Home, HomeError
 
 __all__ = ["Backup", "back_up"]
