@@ -7,10 +7,11 @@ without a unit are refused: whether 250 means seconds or milliseconds has cost p
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 from .errors import NeverblinkError
 
-__all__ = ["SECOND", "DurationError", "about", "parse", "show"]
+__all__ = ["SECOND", "DurationError", "about", "of", "parse", "show"]
 
 SECOND = 1_000_000_000
 """ns."""
@@ -32,20 +33,32 @@ _LIMIT = 2**63
 
 
 class DurationError(NeverblinkError, ValueError):
-    """A text that is not a duration; `value` is what was written."""
+    """A value that is not a duration; `value` is what was written, `why` the rest of the message."""
 
-    def __init__(self, value: str, why: str) -> None:
-        shown = value if len(value) <= _LONGEST_TEXT else value[:_LONGEST_TEXT] + "…"
-        super().__init__(f'"{shown}" is not a duration: {why}')
+    def __init__(self, value: object, why: str) -> None:
+        text = f'"{value}"' if isinstance(value, str) else repr(value)
+        shown = text if len(text) <= _LONGEST_TEXT + 2 else text[:_LONGEST_TEXT] + "…"
+        super().__init__(f"{shown} is not a duration: {why}")
         self.value = value
+        self.why = why
 
 
-def parse(text: str) -> int:
+def of(value: object) -> int:
+    """The nanoseconds of a text, as `parse`, or of a `timedelta`. Raises `DurationError` for anything else."""
+    if isinstance(value, timedelta):
+        return (value.days * 86_400 + value.seconds) * SECOND + value.microseconds * 1000
+    return parse(value)
+
+
+def parse(text: object) -> int:
     """The nanoseconds that `text` names; a leading minus makes them negative.
 
     Parts run from the longest unit to the shortest (d, h, m, s, ms, us or µs, ns), each at most once, and only
-    the last may have a fraction: "1h30m", "1.5s". Raises `DurationError`, which names the text and the mend.
+    the last may have a fraction: "1h30m", "1.5s". Raises `DurationError`, which names the value and the mend, for
+    another text and for anything that is not a text. A number has no unit, so it is refused.
     """
+    if not isinstance(text, str):
+        raise DurationError(text, _mend(str(text) if type(text) in (int, float) else ""))
     plain = text.strip().replace("µs", "us").replace("μs", "us")
     if len(plain) > _LONGEST_TEXT:
         raise DurationError(text, 'write something like "250ms", "10s" or "1h30m"')
@@ -105,5 +118,5 @@ def _decimal(ns: int, unit: str) -> str:
 
 def _mend(plain: str) -> str:
     if re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", plain):
-        return f'say its unit, as in "{plain}s" or "{plain}ms"'
+        return f'write its unit, as in "{plain}s" or "{plain}ms"'
     return 'write something like "250ms", "10s" or "1h30m" (units: d, h, m, s, ms, us, ns)'

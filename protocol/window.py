@@ -245,12 +245,12 @@ def first_open(windows: Iterable[Window], t: int, *, protected: bool = True) -> 
 
 def _duration(field: str, text: object, *, signed: bool = False) -> int:
     """Parse what was written as `field`; with `signed` a leading minus is left to the caller."""
-    if not isinstance(text, str):
-        raise WindowError(f'{field}={text!r}: expected a duration as text, such as "5m"', field, text)
+    unsigned = text.removeprefix("-") if signed and isinstance(text, str) else text
     try:
-        value = duration.parse(text.removeprefix("-") if signed else text)
-    except (NeverblinkError, ValueError) as problem:
-        raise WindowError(f"{field}={text!r}: {problem}", field, text) from None
+        value = duration.parse(unsigned)
+    except duration.DurationError as problem:
+        message = duration.DurationError(text, problem.why).message
+        raise WindowError(f"{field}={message}", field, text) from None
     if value < 0:
         raise WindowError(f"{field}={text!r} has a minus where none can be", field, text)
     return value

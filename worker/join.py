@@ -17,9 +17,9 @@ import asyncio
 import signal
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
+from datetime import timedelta
 from typing import Any, Generic, TypeVar, overload
 
-from ..protocol import duration
 from ..protocol.errors import NeverblinkError
 from ..protocol.grid import Policy
 from ..protocol.link import Offers, Stop
@@ -42,6 +42,7 @@ from .runtime.declaration import (
     offers_of,
     overrun_of,
     settings_of,
+    span_of,
     state_home,
     windows_of,
 )
@@ -162,7 +163,7 @@ class LoopBot:
         self.schema = schema
         self.state_type = state
         self.migrations = migrations or Migrations.of(*state_home(state))
-        self.remember = (remember, duration.parse(remember_for))
+        self.remember = (remember, span_of(self.name, "remember_for", remember_for))
         self.settings = settings_of(self.name, settings)
         self.in_doubt: tuple[InDoubt, ...] = ()
         self.session: BotSession | None = None
@@ -253,8 +254,8 @@ class Loop(Generic[S, L]):
         name: str,
         *,
         at: int | None = None,
-        after: str | int | None = None,
-        every: str | int | None = None,
+        after: str | timedelta | None = None,
+        every: str | timedelta | None = None,
     ) -> None:
         """As `Worker.set_timer`; it comes with the first tick after it was due, in `tick.timers`."""
         self._session.set_timer(name, at, after, every)

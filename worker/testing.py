@@ -138,7 +138,7 @@ class Simulation(Generic[S]):
 
     def advance(self, time: str) -> None:
         """Let time pass: "250ms", "10s", "1d"."""
-        end = self.clock.mono() + duration.parse(time)
+        end = self.clock.mono() + duration.of(time)
         while (at := self._next_moment()) < end:
             self._pass(at)
         self._pass(end)
@@ -152,7 +152,7 @@ class Simulation(Generic[S]):
             raise SimulationError(
                 "spend() is for the process that leads: that one does not wait for another's handlers"
             )
-        end = self.clock.mono() + duration.parse(time)
+        end = self.clock.mono() + duration.of(time)
         while running.runtime.alive:
             others = [process.engine for process in self._alive() if process is not running]
             at = min([end, *(max(engine.wake_at(), self.clock.mono() + 1) for engine in others)])
@@ -167,7 +167,7 @@ class Simulation(Generic[S]):
 
     def step_clock(self, by: str) -> None:
         """Set the wall clock forward, or with a minus back, while no time passes."""
-        self.clock.step(duration.parse(by))
+        self.clock.step(duration.of(by))
 
     # --- the world outside ------------------------------------------------------------------------------------------
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeVar
 
-from ..protocol import duration
 from ..protocol.grid import Policy
 from ..protocol.link import Offers
 from ..protocol.window import Window
@@ -27,6 +27,7 @@ from .runtime.declaration import (
     offers_of,
     overrun_of,
     settings_of,
+    span_of,
     state_home,
     windows_of,
 )
@@ -136,10 +137,12 @@ class Worker(Generic[S]):
         name: str,
         *,
         at: int | None = None,
-        after: str | int | None = None,
-        every: str | int | None = None,
+        after: str | timedelta | None = None,
+        every: str | timedelta | None = None,
     ) -> None:
-        """Have `on_timer` called `at` a wall-clock time (ns), `after` a while, or `every` so often.
+        """Have `on_timer` called `at` a wall-clock time (ns), `after` a duration, or once `every` period.
+
+        A duration is a text with its unit, such as "90s", or a `timedelta`. A bare number is refused.
 
         A timer is part of the state: it is called in whichever process leads by then, once, and is told how late it is.
         Setting a name again moves it. Only in a turn; raises `StateError` outside, `TimerError` for nonsense.
@@ -242,7 +245,7 @@ class WorkerBot:
         self.state_type = _state_type(cls)
         self.schema = cls.schema
         self.migrations = Migrations.of(cls, *state_home(self.state_type))
-        self.remember = (cls.remember, duration.parse(cls.remember_for))
+        self.remember = (cls.remember, span_of(self.name, "remember_for", cls.remember_for))
         self.worker = cls()
         bot = self.worker
         self.commands: Mapping[str, Declared] = _commands_of(cls)

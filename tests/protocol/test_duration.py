@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,7 +60,7 @@ def test_a_duration_is_shown_in_its_shortest_form(ns: int, text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("250", 'say its unit, as in "250s" or "250ms"'),
+        ("250", 'write its unit, as in "250s" or "250ms"'),
         ("", "write something like"),
         ("ten seconds", "write something like"),
         ("5 m", "write something like"),
@@ -80,6 +82,32 @@ def test_an_invalid_duration_names_what_is_wrong_and_the_mend(text: str, why: st
     assert caught.value.value == text
     assert len(caught.value.message) < 200
     assert isinstance(caught.value, (NeverblinkError, ValueError))
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (90, '90 is not a duration: write its unit, as in "90s" or "90ms"'),
+        (-1.5, '-1.5 is not a duration: write its unit, as in "-1.5s" or "-1.5ms"'),
+        (True, "True is not a duration: write something like"),
+        (None, "None is not a duration: write something like"),
+        (float("nan"), "nan is not a duration: write something like"),
+        (b"5s", "b'5s' is not a duration: write something like"),
+    ],
+)
+def test_a_value_that_is_not_a_text_is_refused_and_a_number_is_told_its_unit(
+    value: object, message: str
+) -> None:
+    for read in (duration.parse, duration.of):
+        with pytest.raises(DurationError) as caught:
+            read(value)
+        assert caught.value.message.startswith(message)
+
+
+def test_a_timedelta_is_a_duration_where_code_computes_one() -> None:
+    assert duration.of(timedelta(days=1, seconds=2, microseconds=3)) == 86_402 * SECOND + 3000
+    assert duration.of(timedelta(seconds=-1.5)) == -1_500_000_000
+    assert duration.of("90s") == 90 * SECOND
 
 
 @given(st.integers(min_value=-(2**63) + 1, max_value=2**63 - 1))

@@ -94,7 +94,7 @@ def test_how_offsets_are_read(opens: str, closes: str, first: int, length: int) 
         ("0s", "0s", "1s", None, "period", "is not a duration above zero"),
         ("5 parsecs", "0s", "1s", None, "period", "5 parsecs"),
         ("5m", "soon", "1s", None, "opens", "soon"),
-        ("5m", "-20s", "-", None, "closes", "closes='-'"),
+        ("5m", "-20s", "-", None, "closes", 'closes="-" is not a duration'),
         ("5m", "--20s", "-5s", None, "opens", "opens='--20s'"),
         ("-5m", "-20s", "-5s", None, "period", "period='-5m'"),
         ("5m", "-20s", "-5s", "Europe/Berlin", "zone", 'needs the period "1d"'),

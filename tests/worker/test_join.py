@@ -24,7 +24,9 @@ class Book(msgspec.Struct):
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        ({"tick": "soon"}, "tick = 'soon'"),
+        ({"tick": "soon"}, 'tick = "soon" is not a duration'),
+        ({"tick": 1}, 'tick = 1 is not a duration: write its unit, as in "1s"'),
+        ({"remember_for": 3600}, "remember_for = 3600 is not a duration"),
         ({"tick": "1us"}, 'at least "100us"'),
         ({"windows": Window("5m", opens="0s", closes="1s")}, "expected a list of Window"),
         ({"overrun": "wait"}, 'expected "skip" or "catch-up"'),

@@ -62,8 +62,11 @@ def test_an_overrun_that_is_none_is_refused(overrun: Any) -> None:
 
 def test_how_long_keys_are_remembered_is_a_duration() -> None:
     assert bot(remember=10, remember_for="1h").remember == (10, 3_600_000 * MILLISECOND)
-    with pytest.raises(NeverblinkError, match="is not a duration"):
-        bot(remember_for="for ever")
+    for wrong, shown in (("for ever", '"for ever"'), (3600, "3600"), (None, "None")):
+        with pytest.raises(BotError, match=f"bot Foresight: remember_for = {shown} is not a duration"):
+            bot(remember_for=wrong)
+    with pytest.raises(BotError, match="expected a duration without a minus"):
+        bot(remember_for="-1h")
 
 
 def test_a_bot_says_what_its_state_is() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from ...protocol.seat_events import Role
@@ -46,7 +47,9 @@ class BotSession:
     def recorder(self) -> Recorder:
         return self._engine.leading.decisions
 
-    def set_timer(self, name: str, at: int | None, after: str | int | None, every: str | int | None) -> None:
+    def set_timer(
+        self, name: str, at: int | None, after: str | timedelta | None, every: str | timedelta | None
+    ) -> None:
         self._check("set", name)
         self._engine.replica.timers.set(name, self._io.clock.wall(), at, after, every)
 

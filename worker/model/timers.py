@@ -7,6 +7,7 @@ A timer has a name; setting it again moves it. It fires in a turn of its own. Th
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 
 from ...protocol import duration
 from ...protocol.errors import NeverblinkError
@@ -17,6 +18,8 @@ __all__ = ["NEVER", "TimerError", "TimerTable"]
 
 NEVER = 2**63
 """Later than any time that can be encoded: those are signed 64-bit integers, up to the year 2262."""
+_FIRST_TIME = 10**17
+"""The year 1973, ns. An earlier time is one in seconds, milliseconds or microseconds, which would fire at once."""
 
 
 class TimerError(NeverblinkError):
@@ -36,7 +39,12 @@ class TimerTable:
         """The name of the timer that is due first."""
 
     def set(
-        self, name: str, now: int, at: int | None, after: str | int | None, every: str | int | None
+        self,
+        name: str,
+        now: int,
+        at: int | None,
+        after: str | timedelta | None,
+        every: str | timedelta | None,
     ) -> Armed:
         """Arm `name` for the time `at`, `after` a duration, or `every` period (first after one period).
 
@@ -53,9 +61,10 @@ class TimerTable:
             at = now + (period if after is None else _span(name, "after", after))
         elif after is not None:
             raise TimerError(f"timer {name!r}: give either at= or after=, not both")
-        elif type(at) is not int or not 0 <= at < NEVER:
+        elif type(at) is not int or not _FIRST_TIME <= at < NEVER:
             raise TimerError(
-                f"timer {name!r}: at={at!r} is not a time: expected whole nanoseconds since 1970, as in tick.due"
+                f"timer {name!r}: at={at!r} is not a time: expected whole nanoseconds since 1970, as in tick.due and "
+                "time.time_ns()"
             )
         armed = Armed(min(at, NEVER - 1), period)
         self._put(name, armed)
@@ -138,14 +147,12 @@ class TimerTable:
         self.soonest = 0
 
 
-def _span(name: str, word: str, value: str | int) -> int:
+def _span(name: str, word: str, value: object) -> int:
     """Return a positive duration in ns."""
     try:
-        span = duration.parse(value) if isinstance(value, str) else value
+        span = duration.of(value)
     except duration.DurationError as problem:
         raise TimerError(f"timer {name!r}: {word}={problem.message}") from None
-    if type(span) is not int or not 0 < span < NEVER:
-        raise TimerError(
-            f'timer {name!r}: {word}={value!r}: expected a positive duration such as "10s", or whole nanoseconds'
-        )
+    if not 0 < span < NEVER:
+        raise TimerError(f'timer {name!r}: {word}={value!r}: expected a positive duration such as "10s"')
     return span

@@ -14,7 +14,16 @@ from ...protocol.window import Window
 from ..model.commands import Declared
 from ..model.settings import SettingsCell, SettingsError
 
-__all__ = ["BotError", "interval_of", "offers_of", "overrun_of", "settings_of", "state_home", "windows_of"]
+__all__ = [
+    "BotError",
+    "interval_of",
+    "offers_of",
+    "overrun_of",
+    "settings_of",
+    "span_of",
+    "state_home",
+    "windows_of",
+]
 
 
 class BotError(NeverblinkError):
@@ -29,13 +38,21 @@ def state_home(state_type: Any) -> tuple[type, ...]:
 
 def interval_of(name: str, tick: Any) -> int:
     """The interval that a bot writes as `tick`, ns. Raises `BotError`."""
-    try:
-        interval = duration.parse(tick) if isinstance(tick, str) else 0
-    except NeverblinkError as problem:
-        raise BotError(f"bot {name}: tick = {tick!r}: {problem}") from None
+    interval = span_of(name, "tick", tick)
     if interval < 100_000:
         raise BotError(f'bot {name}: tick = {tick!r}: expected a duration of at least "100us", such as "1s"')
     return interval
+
+
+def span_of(name: str, attribute: str, value: object) -> int:
+    """A duration that a bot declares, ns; not negative. Raises `BotError`."""
+    try:
+        span = duration.of(value)
+    except duration.DurationError as problem:
+        raise BotError(f"bot {name}: {attribute} = {problem.message}") from None
+    if span < 0:
+        raise BotError(f"bot {name}: {attribute} = {value!r}: expected a duration without a minus")
+    return span
 
 
 def windows_of(name: str, windows: Any) -> tuple[Window, ...]:

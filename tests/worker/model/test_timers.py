@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -32,12 +33,12 @@ def armed(
     ("when", "expected"),
     [
         ({"at": NOW + 5}, Armed(NOW + 5)),
-        ({"at": 0}, Armed(0)),
         ({"after": "10s"}, Armed(NOW + 10 * SECOND)),
-        ({"after": 7}, Armed(NOW + 7)),
+        ({"after": timedelta(seconds=90)}, Armed(NOW + 90 * SECOND)),
+        ({"after": timedelta(days=-1, hours=25, microseconds=7)}, Armed(NOW + 3600 * SECOND + 7000)),
         ({"every": "1m"}, Armed(NOW + 60 * SECOND, 60 * SECOND)),
         ({"at": NOW + 5, "every": "1m"}, Armed(NOW + 5, 60 * SECOND)),
-        ({"after": "1s", "every": 60 * SECOND}, Armed(NOW + SECOND, 60 * SECOND)),
+        ({"after": "1s", "every": timedelta(minutes=1)}, Armed(NOW + SECOND, 60 * SECOND)),
     ],
 )
 def test_a_timer_is_armed_for_the_requested_time(when: dict[str, Any], expected: Armed) -> None:
@@ -48,20 +49,32 @@ def test_a_timer_is_armed_for_the_requested_time(when: dict[str, Any], expected:
     ("when", "why"),
     [
         ({}, "say when, with one of at=, after= and every="),
-        ({"at": 1, "after": "1s"}, "either at= or after="),
+        ({"at": NOW, "after": "1s"}, "either at= or after="),
         ({"at": NOW / SECOND}, "expected whole nanoseconds since 1970"),
         ({"at": -1}, "expected whole nanoseconds"),
         ({"at": 2**63}, "expected whole nanoseconds"),
         ({"at": "12:00"}, "expected whole nanoseconds"),
         ({"after": "soon"}, 'after="soon" is not a duration'),
-        ({"after": "10"}, "say its unit"),
-        ({"after": 2.5}, "expected a positive duration"),
-        ({"after": 0}, "expected a positive duration"),
+        (
+            {"at": NOW // SECOND + 90},
+            r"expected whole nanoseconds since 1970, as in tick.due and time.time_ns\(\)",
+        ),
+        ({"at": NOW // 10**6}, "expected whole nanoseconds since 1970"),
+        ({"at": 0}, "expected whole nanoseconds since 1970"),
+        ({"after": "10"}, 'write its unit, as in "10s" or "10ms"'),
+        ({"after": 90}, 'after=90 is not a duration: write its unit, as in "90s" or "90ms"'),
+        ({"after": 2.5}, 'after=2.5 is not a duration: write its unit, as in "2.5s"'),
+        ({"after": 90 * SECOND}, "is not a duration: write its unit"),
+        ({"after": True}, "after=True is not a duration: write something like"),
+        ({"every": 60}, 'every=60 is not a duration: write its unit, as in "60s"'),
+        ({"after": timedelta(0)}, "expected a positive duration"),
+        ({"after": timedelta(seconds=-5)}, "expected a positive duration"),
+        ({"after": "0s"}, "expected a positive duration"),
         ({"after": "-5s"}, "expected a positive duration"),
         ({"every": "0s"}, "expected a positive duration"),
-        ({"every": -1}, "expected a positive duration"),
-        ({"at": 1, "every": "-1m"}, "expected a positive duration"),
-        ({"at": 1, "every": 0}, "expected a positive duration"),
+        ({"every": -1}, "every=-1 is not a duration"),
+        ({"at": NOW, "every": "-1m"}, "expected a positive duration"),
+        ({"at": NOW, "every": 0}, "every=0 is not a duration"),
     ],
     ids=str,
 )
@@ -130,8 +143,8 @@ def test_a_single_timer_is_removed_when_it_fires() -> None:
 def test_a_recurring_timer_keeps_its_times_and_fires_once_for_each(every: int, later: int) -> None:
     """`later` is when it fired, relative to its due time: periods late, or before it after the clock was set back."""
     timers = TimerTable()
-    due = 10**15
-    armed("beat", at=due, every=every, timers=timers)
+    due = 10**18
+    armed("beat", at=due, every=f"{every}ns", timers=timers)
     timers.spend("beat", due + later)
     found = timers.all()["beat"]
     assert (found.due - due) % every == 0
@@ -143,7 +156,7 @@ def test_a_recurring_timer_keeps_its_times_and_fires_once_for_each(every: int, l
 @given(st.integers(1, 1000), st.lists(st.integers(0, 3000), max_size=20))
 def test_periods_missed_without_a_leader_fire_once(every: int, waits: list[int]) -> None:
     timers = TimerTable()
-    armed("beat", now=0, every=every, timers=timers)
+    armed("beat", now=0, every=f"{every}ns", timers=timers)
     now, went = 0, list[int]()
     for wait in waits:
         now += wait
@@ -175,7 +188,7 @@ def test_a_follower_has_the_same_timers_after_every_frame(story: list[tuple[str,
     for word, name, value, every in story:
         match word:
             case "set":
-                leader.set(name, now, None, value, every)
+                leader.set(name, now, None, f"{value}ns", every and f"{every}ns")
             case "cancel":
                 leader.cancel(name)
             case "pass":
@@ -192,8 +205,8 @@ def test_a_follower_has_the_same_timers_after_every_frame(story: list[tuple[str,
 
 def test_a_copy_replaces_all_timers() -> None:
     timers = TimerTable()
-    armed("old", at=5, timers=timers)
-    assert timers.next == 5
+    armed("old", at=NOW, timers=timers)
+    assert timers.next == NOW
     timers.restore({"new": Armed(9, 3)})
     assert timers.all() == {"new": Armed(9, 3)}
     assert timers.next == 9
@@ -202,6 +215,6 @@ def test_a_copy_replaces_all_timers() -> None:
 
 def test_all_returns_a_copy() -> None:
     timers = TimerTable()
-    armed(at=5, timers=timers)
+    armed(at=NOW, timers=timers)
     timers.all().clear()
-    assert timers.all() == {"exit": Armed(5)}
+    assert timers.all() == {"exit": Armed(NOW)}
