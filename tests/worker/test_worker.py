@@ -7,7 +7,6 @@ from typing import Any, Generic, TypeVar
 import msgspec
 import pytest
 
-from neverblink.protocol.errors import NeverblinkError
 from neverblink.worker import Table, Window, Worker, migration
 from neverblink.worker.model.cells import RowTypeError, StateTypeError
 from neverblink.worker.model.migration import MigrationError
