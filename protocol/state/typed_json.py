@@ -80,6 +80,8 @@ def from_json(value: Any, about: TypeSchema = ANYTHING, whole: TypeSchema = ANYT
     match value:
         case str() if about.get("contentEncoding") == "base64":
             return _base64(value, where)
+        case str() if about.get("format") == "date-time":
+            return _moment(value)
         case list():
             items = cast("list[Any]", value)
             return [
@@ -210,6 +212,15 @@ def _special(name: str, value: Any, about: TypeSchema, whole: TypeSchema, where:
                 raise BadStateValue(where, f"{name} is not a form that values have, or its value is not text")
     except (ValueError, TypeError) as problem:
         raise BadStateValue(where, f"{name}: {problem}") from None
+
+
+def _moment(text: str) -> datetime | str:
+    """A datetime with a zone, as msgpack has it; any other text stays, and is for the type to judge."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    return moment if moment.tzinfo is not None else text
 
 
 def _base64(text: str, where: str) -> bytes:
