@@ -1,4 +1,4 @@
-"""What a worker is told when it is started, before it can ask anybody.
+"""A worker's assignment: the data that it gets at its start.
 
 The supervisor writes it as JSON into a pipe and names the pipe's descriptor in the environment variable
 `NEVERBLINK_ASSIGNMENT`. A worker without that variable runs standalone.
@@ -18,7 +18,7 @@ __all__ = ["SOURCES", "VARIABLE", "Assignment", "AssignmentError", "decode_assig
 VARIABLE = "NEVERBLINK_ASSIGNMENT"
 
 SOURCES = "src"
-"""Where in a release the bot's module may lie instead of at the top."""
+"""The directory in a release that may contain the bot's module, instead of the top."""
 
 
 class AssignmentError(NeverblinkError):
@@ -26,7 +26,7 @@ class AssignmentError(NeverblinkError):
 
 
 class Assignment(msgspec.Struct, frozen=True):
-    """Who a worker is, and where it finds what it shares with the others. Paths are absolute, times in ns."""
+    """A worker's identity, and what it shares with the others. Paths are absolute, times in ns."""
 
     bot: str
     """The bot's name."""
@@ -41,7 +41,7 @@ class Assignment(msgspec.Struct, frozen=True):
     journal_segment: int = 16 * 1024 * 1024
     """Bytes after which a new segment is begun."""
     journal_keep: int = 1024 * 1024 * 1024
-    """Bytes that all segments together may have."""
+    """The bound on all segments together, in bytes."""
     journal_keep_for: int = 30 * 86_400_000_000_000
     """How long a segment is kept after its last record."""
     pulse: int = 200_000_000
@@ -49,27 +49,27 @@ class Assignment(msgspec.Struct, frozen=True):
     lease_within: int = 250_000_000
     """After yielding, how long until it takes the lease back if it is still free."""
     hang_after: int = 2_000_000_000
-    """In probation, how long past a due tick the leader may be silent."""
+    """In probation, how long after a due tick the leader may be silent."""
     deployment: int = 0
     """The number of the deployment that it was started for, 0 without one."""
     log: Format = "text"
-    """How the lines that it prints are written."""
+    """The format of the lines that it prints."""
     log_file: str = ""
-    """The file that they go to, which its standard output and error lead to when it starts; "": no more is known."""
+    """The file for these lines, to which its standard output and error lead at the start; "" if unknown."""
     log_size: int = 16 * 1024 * 1024
     """Bytes at which the worker rotates that file."""
     log_keep: int = 4
-    """How many older ones are kept."""
+    """How many rotated files are kept."""
     known: int = -1
-    """The last frame that a leader is known to have made, -1 for none: a journal that ends before it lacks frames."""
+    """The last frame that a leader is known to have made, -1 for none: a shorter journal lacks frames."""
     home_key: str = ""
-    """Under which the worker marks its process with the kernel: see `presence`."""
+    """The name by which the worker marks its process in the kernel: see `presence`."""
     descriptors: int = 0
     """The limit on open files (RLIMIT_NOFILE) that processes forked by the bot are given; 0 for the worker's own."""
     home_id: str = ""
-    """The home's id: at the same path there may be another one by and by."""
+    """The home's id: later there may be another home at the same path."""
     keys: Keys | None = None
-    """By which it proves itself. The pipe is the only way they go: no argument and no environment has them."""
+    """The keys to authenticate with. Only the pipe has them, no argument and no environment variable."""
 
 
 def encode_assignment(assignment: Assignment) -> bytes:
@@ -77,7 +77,7 @@ def encode_assignment(assignment: Assignment) -> bytes:
 
 
 def decode_assignment(data: bytes) -> Assignment:
-    """Return the assignment in `data`; raise `AssignmentError` when it is none."""
+    """Return the assignment in `data`; raise `AssignmentError` if it is not an assignment."""
     try:
         return msgspec.json.decode(data, type=Assignment)
     except UNDECODABLE as problem:

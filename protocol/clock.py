@@ -1,8 +1,8 @@
 """Which time to believe when the wall clock is stepped.
 
-The grid, windows and timers follow the wall clock, and the wall clock may be set: by an operator, by a time service, by
-a virtual machine that wakes. CLOCK_BOOTTIME is never set, and goes on while the machine is suspended. So the time that
-is believed is `boottime + offset`, and the wall clock only corrects the offset:
+The grid, windows and timers follow the wall clock, and the wall clock may be set: by an operator, a time service, or a
+virtual machine that resumes. CLOCK_BOOTTIME is never set, and goes on while the machine is suspended. So the believed
+time is `boottime + offset`, and the wall clock only corrects the offset:
 
 - A difference of less than `STEP_THRESHOLD` is drift or slewing, and is followed at once.
 - A larger one is a step. It is not believed until it has lasted for `BELIEVED_AFTER`; meanwhile time goes on as before.
@@ -30,17 +30,17 @@ class ClockDiscipline:
         self.offset = wall - boot
         """The believed time minus CLOCK_BOOTTIME."""
         self._suspected: int | None = None
-        """The offset that a step has led to and that is not believed yet,"""
+        """The offset after a step that is not believed yet,"""
         self._since = 0
-        """and since when it has been seen."""
+        """and when that step was noticed."""
 
     @property
     def suspected(self) -> int:
-        """By how much the wall clock is stepped and not believed, ns; 0 when it is not."""
+        """The size of a step that is not believed yet, ns; 0 if there is none."""
         return 0 if self._suspected is None else self._suspected - self.offset
 
     def believe(self, wall: int, boot: int) -> int:
-        """Take in a reading of both clocks; return the time to go by."""
+        """Process a reading of both clocks; return the believed time."""
         offset = wall - boot
         if -STEP_THRESHOLD < offset - self.offset < STEP_THRESHOLD:
             self.offset = offset
@@ -56,12 +56,12 @@ class ClockDiscipline:
         return boot + self.offset
 
     def accept(self, wall: int, boot: int) -> None:
-        """Believe the wall clock at once: an operator says so."""
+        """Believe the wall clock at once, on an operator's command."""
         self.offset = wall - boot
         self._suspected = None
 
     def follow(self, offset: int) -> None:
-        """Go by the time that another process of this host believes, when it is not ours."""
+        """Use the time that another process of this host believes."""
         if not -STEP_THRESHOLD < offset - self.offset < STEP_THRESHOLD:
             self.offset = offset
             self._suspected = None

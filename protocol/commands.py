@@ -1,4 +1,4 @@
-"""What an operator can ask, and how it is answered.
+"""The commands of operators, and their answers.
 
 Every surface (the CLI, a bare ZeroMQ socket, a file, HTTP) builds one of these commands and hands it to one place, so
 whatever a human can do a pipeline can do, with the same safety. On the wire a command is one JSON (or msgpack) object:
@@ -66,7 +66,7 @@ EVENT_SOCKET = "events.sock"
 """The supervisor's PUB beside it: see `events`."""
 
 MAX_REQUEST = 1024 * 1024
-"""The largest request, in bytes; more is refused without being looked at."""
+"""The largest request, in bytes; a larger one is refused without being decoded."""
 
 Code = Literal[
     "bad-request",
@@ -90,10 +90,10 @@ class Request(
     omit_defaults=True,
     kw_only=True,
 ):
-    """What every command carries: the caller's id for it, who asks, and why.
+    """The fields of every command: the caller's id for it, who sends it, and why.
 
-    A field that has its default is not sent, so a supervisor of an earlier version, which refuses a field that it does
-    not know, takes every command that does not use a newer option.
+    A field with its default value is not sent. A supervisor of an earlier version refuses unknown fields, so it
+    accepts every command that uses no newer option.
     """
 
     id: str = ""
@@ -102,49 +102,49 @@ class Request(
 
 
 class Status(Request, frozen=True, tag="status"):
-    """What runs, since when, and how the last deployment ended."""
+    """Show what runs, since when, and how the last deployment ended."""
 
 
 class Deploy(Request, frozen=True, tag="deploy"):
-    """Hand over to new code: that in a directory, that of a commit, or that of a release which is kept.
+    """Hand over to new code: that of a directory, of a commit, or of a kept release.
 
-    Exactly one of `path`, `commit` and `release` says which. Answered at once with the deployment's id; its progress
-    goes out as events, and `wait` holds the answer back until it has ended.
+    Exactly one of `path`, `commit` and `release` is set. The answer comes at once, with the deployment's id, or, with
+    `wait`, when the deployment has ended. Its progress is published as events.
     """
 
     path: str = ""
-    """A directory, absolute: a release is made of what lies in it."""
+    """An absolute directory: a release is made of its content."""
     repository: str = ""
     """With `commit`: the absolute path of a git directory, bare or a working tree's `.git`."""
     commit: str = ""
-    """The full id of a commit in `repository`: a release is made of what was committed."""
+    """The full id of a commit in `repository`: a release is made of its tree."""
     ref: str = ""
-    """What the commit was called when it was asked for, as in `main`: for the history."""
+    """The name by which the commit was requested, as in `main`: for the history."""
     directory: str = ""
-    """Where in the commit the bot's directory is; "" for its root."""
+    """The bot's directory in the commit; "" for its root."""
     objects: str = ""
-    """A further directory of git objects to look into: the quarantine of a push that is not accepted yet."""
+    """A further directory of git objects: the quarantine of a push that is not accepted yet."""
     release: str = ""
-    """A release that is kept: its id, the beginning of it, "current" or "previous"."""
+    """A kept release: its id, the beginning of its id, "current" or "previous"."""
     wait: bool = False
     force: bool = False
     dry_run: bool = False
-    """Rehearse on the real state, then stop: nothing is handed over."""
+    """Rehearse on the real state, then end without a handoff."""
     replace: bool = False
-    """Supersede the deployment that runs, instead of being refused."""
+    """Supersede the running deployment, instead of being refused."""
     queue: bool = False
-    """Wait for the deployment that runs, and for a bot that is being started, instead of being refused. One that waits
-    makes room for a later one of the same `repository` and `ref`: only the newest is deployed."""
+    """Wait for the running deployment, and for a bot that is being started, instead of being refused. A later
+    deployment of the same `repository` and `ref` replaces one that waits: only the newest is deployed."""
     python: str = ""
-    """The interpreter for this deployment, instead of the configured one."""
+    """The Python interpreter for this deployment, instead of the configured one."""
     change_bot: bool = False
-    """Hand over although the configuration names another bot than the one that runs: another `name` or `bot`."""
+    """Hand over although the configuration has another `name` or `bot` than the bot that runs."""
 
 
 class Abort(Request, frozen=True, tag="abort"):
-    """Cancel the deployment that runs, or only `deployment`, also when that waits for its turn.
+    """Cancel the running deployment, or only `deployment`, also when that waits for its turn.
 
-    The bot is not touched.
+    The bot is not affected.
     """
 
     deployment: int = 0
@@ -159,7 +159,7 @@ class Rollback(Request, frozen=True, tag="rollback"):
 
 
 class Pause(Request, frozen=True, tag="pause"):
-    """Set `paused`: the bot enters nothing new."""
+    """Set `paused`: the bot opens no new position."""
 
 
 class Resume(Request, frozen=True, tag="resume"):
@@ -167,26 +167,26 @@ class Resume(Request, frozen=True, tag="resume"):
 
 
 class RebaseClock(Request, frozen=True, tag="rebase-clock"):
-    """Believe the wall clock now, and run the next tick at its next moment. The state and the indices go on."""
+    """Believe the wall clock now, and run the next tick at its next time. The state and the tick numbers go on."""
 
 
 class Halt(Request, frozen=True, tag="halt"):
-    """Set `paused`, and run the bot's `on_halt` in a turn of its own, which flattens: it gives up what it holds."""
+    """Set `paused`, and run the bot's `on_halt` in a turn of its own, which closes its positions."""
 
     confirm: str = ""
-    """The bot's name, which confirms which bot to halt. Anything else is refused."""
+    """The bot's name, as a confirmation. Any other value is refused."""
 
 
 class Settings(Request, frozen=True, tag="settings"):
-    """Change the bot's settings at a boundary, all that are named or none; with nothing to change, say what they are.
+    """Change the bot's settings at a boundary, all of them or none; without a change, return them.
 
-    They are validated against the bot's own type before the bot sees them.
+    They are validated against the bot's own type before the bot gets them.
     """
 
     set: dict[str, Any] = {}
     """New values, by the setting's name."""
     reset: tuple[str, ...] = ()
-    """Settings that are to be what the bot's code says, from now on."""
+    """Settings to reset to the defaults in the bot's code."""
 
 
 class Lock(Request, frozen=True, tag="lock"):
@@ -198,10 +198,10 @@ class Unlock(Request, frozen=True, tag="unlock"):
 
 
 class Send(Request, frozen=True, tag="send"):
-    """Run one of the bot's own commands in a turn of its own, and answer with what it returned.
+    """Run one of the bot's own commands in a turn of its own, and answer with its return value.
 
-    The arguments of a command that the bot has declared (see `Commands`) are validated before it runs; any other goes
-    to the bot's `on_command`.
+    The arguments of a command that the bot has declared (see `Commands`) are validated before it runs; any other
+    command goes to the bot's `on_command`.
     """
 
     name: str
@@ -209,43 +209,43 @@ class Send(Request, frozen=True, tag="send"):
 
 
 class Acknowledge(Request, frozen=True, tag="acknowledge"):
-    """Acknowledge outage `outage` (0: all that are over): `status` no longer shows it."""
+    """Acknowledge outage `outage` (0: all that have ended): `status` no longer shows it."""
 
     outage: int = 0
 
 
 class Commands(Request, frozen=True, tag="commands"):
-    """The commands that the bot has declared, with what they take."""
+    """List the commands that the bot has declared, with their arguments."""
 
 
 class Releases(Request, frozen=True, tag="releases"):
-    """The releases kept, newest first."""
+    """List the kept releases, newest first."""
 
 
 class History(Request, frozen=True, tag="history"):
-    """The last `limit` deployments and outages, newest first, or the whole story of `deployment`."""
+    """List the last `limit` deployments and outages, newest first, or all that is known of `deployment`."""
 
     deployment: int = 0
     limit: int = 20
     commands: bool = False
-    """The last `limit` commands instead: who asked for what, why, and what became of it."""
+    """List the last `limit` commands instead: who sent which, why, and the outcome."""
 
 
 class ShowState(Request, frozen=True, tag="state"):
     """The bot's state, or the value at a path in it, now or at an earlier point. Read from the journal."""
 
     path: str = ""
-    """As in `positions.BTC.size`; "" for all fields."""
+    """A path such as `positions.BTC.size`; "" for all fields."""
     at: str = ""
     """now (""), a tick's index, a time, how long ago, `frame:N`, a decision's id, or a release."""
     offset: int = 0
-    """Of a table, list or map: the first item."""
+    """The first item to show of a table, list or map."""
     limit: int = 100
-    """And at most so many of them."""
+    """How many of its items are shown at most."""
 
 
 class CompareStates(Request, frozen=True, tag="state-diff"):
-    """What differs between the bot's state at two points. Read from the journal."""
+    """The differences between the bot's state at two points. Read from the journal."""
 
     a: str
     """As `at` of `state`."""
@@ -255,20 +255,20 @@ class CompareStates(Request, frozen=True, tag="state-diff"):
 
 
 class RestoreState(Request, frozen=True, tag="state-restore"):
-    """Have the bot's state and timers be what they were at an earlier point: at a boundary, all of it or nothing."""
+    """Restore the bot's state and timers of an earlier point: at a boundary, all of it or nothing."""
 
     at: str
     """As `at` of `state`."""
     confirm: str = ""
-    """The bot's name, which confirms which bot is changed. Anything else is refused."""
+    """The bot's name, as a confirmation. Any other value is refused."""
     in_doubt: bool = False
-    """Restore although decisions since then are in doubt: what became of them is known nowhere."""
+    """Restore although decisions since then are in doubt: their outcome is not recorded."""
     dry_run: bool = False
-    """Only say what would change, and which decisions were taken since."""
+    """Only return what would change, and which decisions were taken since."""
 
 
 class ImportState(Request, frozen=True, tag="state-import"):
-    """Have the bot's state be what an export says; fields that it leaves out stay. Exactly one of the two is given."""
+    """Replace the bot's state by an export; fields that it leaves out stay. Exactly one of the two is given."""
 
     path: str = ""
     """A file on the bot's machine, absolute."""
@@ -278,7 +278,7 @@ class ImportState(Request, frozen=True, tag="state-import"):
 
 
 class SetState(Request, frozen=True, tag="state-set"):
-    """Have the value at a path of the bot's state be another one."""
+    """Replace the value at a path of the bot's state."""
 
     path: str
     value: Any
@@ -291,7 +291,7 @@ class Down(Request, frozen=True, tag="down"):
     """Stop the bot for good at its next boundary, then the supervisor."""
 
     leave_workers: bool = False
-    """End only the supervisor, whatever is under way: the workers run on, and the next `up` adopts them."""
+    """End only the supervisor, in whatever state: the workers run on, and the next `up` adopts them."""
 
 
 Command = (
@@ -321,7 +321,7 @@ Command = (
 
 
 READS = (Status, Commands, Releases, History, ShowState, CompareStates)
-"""Those that change nothing, and so are no part of the history. `Settings` with nothing to change is one too, and
+"""The commands that change nothing, so that the history does not list them. So are `Settings` without a change and
 `RestoreState` as a dry run."""
 
 
@@ -340,14 +340,14 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     status: Literal["ok", "error"]
     api: int = msgspec.field(default_factory=lambda: API)
     seq: int | None = None
-    """The tick after which it took effect (the last one known, for what is not the bot's to do); None for what changed
-    nothing, and before the first tick."""
+    """The tick after which it took effect (the last known tick, for a command that does not concern the bot); None if
+    it changed nothing, and before the first tick."""
     result: Any = None
     error: Fault | None = None
 
 
 class BadRequest(NeverblinkError):
-    """A request that is not a command. `id` is the caller's, where it could be read."""
+    """A request that is not a command. `id` is the caller's, if it could be read."""
 
     def __init__(self, problem: str, id: str = "") -> None:
         super().__init__(problem)
@@ -372,7 +372,7 @@ def encode_command(command: Command) -> bytes:
 
 
 def decode_command(data: bytes | memoryview) -> Command:
-    """Return the command in a JSON or msgpack object; raise `BadRequest` when there is none."""
+    """Return the command in a JSON or msgpack object; raise `BadRequest` if there is none."""
     if len(data) > MAX_REQUEST:
         raise BadRequest(f"a request of {len(data)} bytes; at most {MAX_REQUEST} are accepted")
     packed = bytes(data[:1]) not in (b"{", b" ", b"\n", b"\t", b"\r")
@@ -382,7 +382,7 @@ def decode_command(data: bytes | memoryview) -> Command:
             refuse_duplicates(bytes(data))
         return command
     except DuplicateKey as problem:
-        raise BadRequest(f"{problem}: say it once", *_named(data, packed)[:1]) from None
+        raise BadRequest(f"{problem}: give it once", *_named(data, packed)[:1]) from None
     except RecursionError:
         raise BadRequest("nested too deeply") from None
     except UNDECODABLE as problem:
@@ -395,14 +395,14 @@ def decode_command(data: bytes | memoryview) -> Command:
 
 
 def op_of(command: Command) -> str:
-    """What the command is called on the wire."""
+    """Return the command's name on the wire."""
     return str(type(command).__struct_config__.tag)
 
 
 def field_hint(problem: str, known: Iterable[str]) -> str:
-    """What to add to msgspec's complaint of an unknown field: the one that was meant, or all that are `known`.
+    """Return what to add to msgspec's error about an unknown field: the likely name, or all that are `known`.
 
-    "" for any other complaint.
+    "" for any other error.
     """
     found = _UNKNOWN.fullmatch(problem)
     if found is None:
@@ -416,8 +416,7 @@ _UNKNOWN = re.compile("Object contains unknown field `(.*)`", re.DOTALL)
 
 
 def encode_answer(answer: Answer, *, packed: bool = False) -> bytes:
-    """Return `answer` as JSON, or `packed` as msgpack. If the language has no words for what a bot answered, that is
-    the answer."""
+    """Return `answer` as JSON, or `packed` as msgpack. If the bot's result can't be encoded, that is the answer."""
     encode = msgspec.msgpack.encode if packed else msgspec.json.encode
     try:
         return encode(answer)
@@ -425,14 +424,12 @@ def encode_answer(answer: Answer, *, packed: bool = False) -> bytes:
         return encode_answer(cleaned(answer), packed=packed)
     except NOT_ENCODABLE as problem:
         language, other = ("msgpack", "JSON") if packed else ("JSON", "msgpack")
-        said = (
-            f"the answer cannot be said in {language} ({problem}): ask in {other}, or answer with plain data"
-        )
-        return encode(Answer(answer.id, "error", error=Fault("failed", said)))
+        message = f"the answer cannot be encoded as {language} ({problem}): ask in {other}, or answer with plain data"
+        return encode(Answer(answer.id, "error", error=Fault("failed", message)))
 
 
 def decode_answer(data: bytes | memoryview) -> Answer:
-    """Return the answer in `data`; raise `BadRequest` when it is none."""
+    """Return the answer in `data`; raise `BadRequest` if it is not an answer."""
     try:
         return msgspec.json.decode(data, type=Answer)
     except RecursionError:
@@ -442,21 +439,21 @@ def decode_answer(data: bytes | memoryview) -> Answer:
 
 
 def _named(data: bytes | memoryview, packed: bool) -> tuple[str, str]:
-    """The id and the op of an invalid request, as far as they can be read."""
+    """Return the id and the op of an invalid request, as far as they can be read."""
     language = msgspec.msgpack if packed else msgspec.json
     found: list[str] = []
     for kind in (_Id, _Op):
         try:
-            one = language.decode(data, type=kind)
+            request = language.decode(data, type=kind)
         except UNDECODABLE:
             found.append("")
         else:
-            found.append(one.id if isinstance(one, _Id) else one.op)
+            found.append(request.id if isinstance(request, _Id) else request.op)
     return found[0], found[1]
 
 
 def _meant(op: str, problem: str) -> str:
-    """A hint for an op that there is not, or a key that the op does not have."""
+    """Return a hint for an unknown op, or for a key that the op does not have."""
     known = {str(kind.__struct_config__.tag): kind for kind in get_args(Command)}
     if op in known:
         return field_hint(problem, known[op].__struct_fields__)

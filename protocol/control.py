@@ -1,9 +1,9 @@
-"""What `control.json` may say: one command, or a list of them, each with an id of its own.
+"""The content of `control.json`: one command, or a list of them, each with an id of its own.
 
 A file is not a message. It may be read many times, it can be rewritten, touched and copied, and it is still
-there after a restart. So what is carried out is the *id*, once, however often it is read; a command without one is
-refused, and an id that comes again with another command names a mistake. Nothing here reads a file: bytes in, commands
-and complaints out.
+there after a restart. So each *id* is carried out once, however often it is read. A command without an id is refused,
+and an id that comes again with another command is an error. Nothing here reads a file: bytes in, commands and errors
+out.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ __all__ = [
 ]
 
 MOST_COMMANDS = 256
-"""How many commands a file may hold: as many as are answered in `status.json`."""
+"""How many commands a file may hold: as many as `status.json` has answers for."""
 LONGEST_ID = 128
 
 
 class ControlError(NeverblinkError):
-    """A file that says nothing that can be understood."""
+    """A file that cannot be understood."""
 
 
 class ControlCommand(msgspec.Struct, frozen=True):
-    """A command to be carried out once. `digest` is of what it asks for, however it was written."""
+    """A command to be carried out once. `digest` is of the command without its formatting."""
 
     id: str
     command: Command
@@ -50,23 +50,23 @@ class ControlCommand(msgspec.Struct, frozen=True):
 
 
 class RefusedCommand(msgspec.Struct, frozen=True):
-    """An entry of the file that is not a command, and why; `id` is "" when it has none to be answered by."""
+    """An entry of the file that is not a command, and why; `id` is "" if it has none."""
 
     id: str
     problem: str
 
 
 class ControlRequests(msgspec.Struct, frozen=True):
-    """What a file says, in order."""
+    """The entries of a file, in order."""
 
     wanted: tuple[ControlCommand, ...] = ()
     refused: tuple[RefusedCommand, ...] = ()
 
 
 def parse(data: bytes) -> ControlRequests:
-    """Return what the file asks for. Raises `ControlError` when it is not JSON, or not a command or a list of them.
+    """Return the file's entries. Raises `ControlError` if it is not JSON, or not a command or a list of them.
 
-    An empty file asks for nothing.
+    An empty file has none.
     """
     wanted: dict[str, ControlCommand] = {}
     refused: list[RefusedCommand] = []
@@ -79,7 +79,7 @@ def parse(data: bytes) -> ControlRequests:
             wanted[found.id] = found
         elif wanted[found.id].digest != found.digest:
             refused.append(
-                RefusedCommand("", f"id {found.id!r} is there twice, for two commands: the first one counts")
+                RefusedCommand("", f"id {found.id!r} is given to two commands: only the first is carried out")
             )
     return ControlRequests(tuple(wanted.values()), tuple(refused))
 
@@ -107,7 +107,7 @@ def _parts(data: bytes) -> Sequence[bytes]:
         raise ControlError(f"it is not JSON: {problem}") from None
     if len(parts) > MOST_COMMANDS:
         raise ControlError(
-            f"it holds {len(parts)} commands, at most {MOST_COMMANDS} are read: drop those that are answered"
+            f"it holds {len(parts)} commands, at most {MOST_COMMANDS} are read: remove those that are answered"
         )
     return parts
 

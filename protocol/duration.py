@@ -1,7 +1,7 @@
 """Durations as people write them: "250ms", "10s", "1h30m".
 
-Inside, time is `int` nanoseconds; at every edge (config, command line, messages) it is one of these texts. Numbers
-without a unit are refused: whether 250 means seconds or milliseconds has cost people money.
+Inside, time is `int` nanoseconds; in configuration, command line and messages it is one of these texts. Numbers
+without a unit are refused: taking 250 for seconds instead of milliseconds costs money.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Where a socket is: the ipc address of a name in a directory, also when the directory's path is a long one.
+"""A socket's ipc address: that of a name in a directory, whose path may be long.
 
-A unix socket's path ends at 107 bytes, a home's does not. The kernel resolves what it is given, though, so a long
-directory is opened once and named by its descriptor: /proc/self/fd/7/supervisor.sock is short, and is the same file.
-Every process does that for itself, because the descriptor is its own; what travels between processes is the directory.
+A unix socket's path has at most 107 bytes, a home's path may have more. Therefore a long directory is opened once and
+named by its descriptor: /proc/self/fd/7/supervisor.sock is short, and is the same file. Each process does that for
+itself, because the descriptor is its own; messages between processes contain the directory.
 
-No I/O here: who calls `endpoint` opens the directory, and keeps it open for as long as it has sockets there.
+No I/O here: the caller of `endpoint` opens the directory, and keeps it open for as long as it has sockets there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LONGEST_PATH = 107
 
 
 class EndpointError(NeverblinkError, ValueError):
-    """A place where no socket can be; `directory` and `name` are what was asked for."""
+    """A socket cannot have this `directory` and `name`."""
 
     def __init__(self, message: str, directory: str, name: str) -> None:
         super().__init__(message)
@@ -33,11 +33,11 @@ def endpoint(directory: str, name: str, open_directory: Callable[[str], int]) ->
 
     `open_directory(directory)` is called only when the plain path does not fit, and returns a descriptor of it that
     stays open as long as the sockets do (`os.open(directory, os.O_PATH | os.O_DIRECTORY)`). Raises `EndpointError`
-    for a relative directory, and for a name that is none.
+    for a relative directory, and for an invalid name.
     """
     if not directory.startswith("/"):
         raise EndpointError(
-            f'socket directory "{directory}": expected an absolute path, as the two ends may stand elsewhere',
+            f'socket directory "{directory}": expected an absolute path, since working directories differ',
             directory,
             name,
         )

@@ -1,7 +1,7 @@
-"""What the supervisor tells the world: every change of state is one event.
+"""The supervisor's events: every change of state is one event.
 
-The history, the log, the CLI's progress and anyone who subscribes to the event socket live on these; there is no
-second way out. On the wire an event is two parts, the topic (its type) and one JSON object with `type`, `bot` and
+The history, the log, the CLI's progress and all subscribers of the event socket are made from these, and from nothing
+else. On the wire an event is two parts, the topic (its type) and one JSON object with `type`, `bot` and
 `at`. Times are nanoseconds, `at` is wall clock.
 """
 
@@ -50,12 +50,12 @@ JournalState = Literal["failing", "written", "read", "recovered", "lost"]
 Outcome = Literal["done", "rehearsed", "aborted", "rolled_back"]
 
 MAX_OUTPUT = 1000
-"""The longest line an `StepOutput` carries, in characters."""
+"""The longest line in a `StepOutput`, in characters."""
 
 
 class _Event(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
     bot: str = ""
-    """Filled in by the event bus, as is `at`, where they are left out."""
+    """Filled in by the event bus if left out, as is `at`."""
     at: int = 0
 
 
@@ -67,11 +67,11 @@ class DeploymentStarted(_Event, frozen=True, tag="deployment-started"):
     why: str
     dry_run: bool = False
     commit: str = ""
-    """The commit that `release` was made of, "" when it was made of a directory; the rest is what git says of it."""
+    """The commit that `release` was made of, "" when it was made of a directory; the rest is git's data about it."""
     subject: str = ""
     author: str = ""
     ref: str = ""
-    """The name that the request gave it."""
+    """Its name in the request."""
 
 
 class PhaseChanged(_Event, frozen=True, tag="phase"):
@@ -95,10 +95,11 @@ class StepDone(_Event, frozen=True, tag="step"):
 
 
 class StepOutput(_Event, frozen=True, tag="output"):
-    """One line that `step` of a deployment printed: `environment`, `check`, or `release` for a warning of our own.
+    """One line that `step` of a deployment printed: `environment`, `check`, or `release` for a warning of neverblink's
+    own.
 
-    `text` is cut at `MAX_OUTPUT` characters. Of a build that prints without end only the first lines are events; the
-    last one of them says so. `history N` has them all, as far as its log goes.
+    `text` is cut at `MAX_OUTPUT` characters. If a build prints very much, only the first lines are events, and the last
+    of them says so. `history N` has all lines that are in its log.
     """
 
     deployment: int
@@ -114,7 +115,7 @@ class DeploymentEnded(_Event, frozen=True, tag="deployment-ended"):
     reason: str
     leader: str
     release: str
-    """What runs now."""
+    """The release that runs now."""
     seq: int | None = None
     blackout: int | None = None
     late: int | None = None
@@ -140,7 +141,7 @@ class WorkerStarted(_Event, frozen=True, tag="worker-started"):
 
 
 class WorkerAdopted(_Event, frozen=True, tag="worker-adopted"):
-    """A worker that an earlier supervisor started is looked after by this one. `leads`: it has the lease."""
+    """This supervisor has adopted a worker that an earlier one started. `leads`: it has the lease."""
 
     worker: str
     release: str
@@ -153,12 +154,12 @@ class WorkerExited(_Event, frozen=True, tag="worker-exited"):
     release: str
     pid: int
     code: int | None
-    """Exit status, negative for a signal; None when it is not known, as of a worker that was adopted."""
+    """Exit status, negative for a signal; None when it is not known, as for an adopted worker."""
     reason: str
 
 
 class Slow(_Event, frozen=True, tag="slow"):
-    """The leader does not do its work, for `lasts` ns so far; `reason` is "" when it does again."""
+    """The leader has not worked for `lasts` ns so far; `reason` is "" when it works again."""
 
     worker: str
     release: str
@@ -167,21 +168,21 @@ class Slow(_Event, frozen=True, tag="slow"):
 
 
 class StartPlanned(_Event, frozen=True, tag="start-planned"):
-    """No worker leads, and a start has failed or led to an early death: the next one is at `next`, wall clock, ns."""
+    """No worker leads, and a start has failed or led to an early death: the next start is at `next`, wall clock, ns."""
 
     release: str
     failures: int
-    """Of this release, in a row."""
+    """Failed starts of this release in a row."""
     reason: str
-    """How the last one failed."""
+    """How the last start failed."""
     next: int
 
 
 class JournalChanged(_Event, frozen=True, tag="journal"):
-    """The journal cannot be written any more, is written again, or was read by a worker that comes to lead.
+    """The journal cannot be written any more, is written again, or was read by a new leader.
 
-    Then it is `read` when it was as a leader leaves it, killed or not; `recovered` when it is damaged and no frame is
-    missing; `lost` when frames are missing, or may be, and the bot is paused until an operator resumes it.
+    After reading, it is `read` if it is as any leader leaves it, even a killed one; `recovered` if it is damaged and no
+    frame is missing; `lost` if frames are missing, or may be, and the bot is paused until an operator resumes it.
     """
 
     worker: str
@@ -202,11 +203,11 @@ class Commanded(_Event, frozen=True, tag="command"):
     seq: int | None = None
     """The tick after which it took effect; None when it did not, or before the first tick."""
     facts: dict[str, Any] = {}
-    """For programs: what settings were and are (`changes`), what was sent (`name`, `args`)."""
+    """For programs: the old and new settings (`changes`), the command that was sent (`name`, `args`)."""
 
 
 class Heartbeat(_Event, frozen=True, tag="pulse"):
-    """Where a worker stands, a few times a second."""
+    """A worker's position, a few times a second."""
 
     worker: str
     release: str
@@ -220,7 +221,7 @@ class Heartbeat(_Event, frozen=True, tag="pulse"):
 
 
 class StandbyChanged(_Event, frozen=True, tag="standby"):
-    """How it is with the standby now: `none` (with the reason), `starting`, `ready`, `behind` or `failing`."""
+    """The state of the standby: `none` (with the reason), `starting`, `ready`, `behind` or `failing`."""
 
     worker: str
     release: str
@@ -243,37 +244,37 @@ class Outage(msgspec.Struct, frozen=True):
     id: int
     since: int
     until: int | None = None
-    """When the first tick after it ran; None as long as none has."""
+    """When the first tick after it ran; None if none has run yet."""
     worker: str = ""
-    """Who died; "" when that is not known."""
+    """The worker that died; "" if unknown."""
     release: str = ""
     cause: str = ""
     """How it ended, as far as known."""
     deaths: int = 1
-    """Leaders that died in it: one may die before its first tick."""
+    """How many leaders died in it: a new leader may die before its first tick."""
     missed: int = 0
     """Ticks that no worker ran."""
     windows: tuple[WindowMissed, ...] = ()
     in_doubt: tuple[Doubt, ...] = ()
-    """Decisions that were open."""
+    """The decisions that were open."""
     successor: str = ""
     epoch: int = 0
-    """Under which the successor leads, 0 as long as there is none."""
+    """The epoch under which the successor leads, 0 if there is none yet."""
     acknowledged: int | None = None
-    """When an operator acknowledged it; who, and why."""
+    """When an operator acknowledged it, by whom, and why."""
     who: str = ""
     why: str = ""
 
 
 class OutageChanged(_Event, frozen=True, tag="outage"):
-    """An outage began, went on, was over, or was acknowledged: all that is known of it now."""
+    """An outage began, went on, ended, or was acknowledged: all that is known of it now."""
 
     outage: Outage
 
 
 class SupervisorStarted(_Event, frozen=True, tag="supervisor-started"):
-    """A supervisor looks after the bot from here on. It found a `new` bot, or one that had been `stopped`; one that was
-    `alive`, without a supervisor; or one that was `dead`: it had ended without having been stopped."""
+    """A supervisor has started. It found the bot `new`, `stopped`, `alive` without a supervisor, or `dead`: ended
+    without having been stopped."""
 
     pid: int
     version: str
@@ -281,8 +282,8 @@ class SupervisorStarted(_Event, frozen=True, tag="supervisor-started"):
 
 
 class HomeChanged(_Event, frozen=True, tag="home"):
-    """The directory of the bot's files is not what it was. It is a copy of another one (`copied`); it was `removed` or
-    `moved` while the bot lived; or what was removed was made again (`remade`). `text` says what, and what to do."""
+    """The home has changed. It is a copy of another home (`copied`); it was `removed` or `moved` while the bot ran; or
+    the supervisor made it again after its removal (`remade`). `text` says what happened, and what to do."""
 
     state: Literal["copied", "removed", "moved", "remade"]
     text: str
@@ -332,7 +333,7 @@ def encode_event(event: Event) -> bytes:
 
 
 def decode_event(data: bytes) -> Event:
-    """Return the event in `data`; raise `NeverblinkError` when it is none."""
+    """Return the event in `data`; raise `NeverblinkError` if it is not an event."""
     try:
         return _decoder.decode(data)
     except RecursionError:

@@ -1,14 +1,14 @@
-"""The grid: where the bot stands in time, as arithmetic.
+"""The grid: the bot's position in time, as arithmetic.
 
 Tick `seq` is due at `origin + seq * interval` on the wall clock and its slot lasts until the next one is due.
-Nothing has to be remembered to know which tick it is, so the position in time survives any process; what has
-to be remembered is only the last index that ran, so that none runs twice.
+The clock alone determines which tick it is, so the position in time survives any process. Only the last index
+that ran has to be stored, so that none runs twice.
 
-A wall clock may be stepped. Forward, the indices it jumped over never had a moment of their own: they become
-a gap whose cause says so. Backward by no more than an interval, the wall shows times whose indices already ran: the
-loop holds until the grid reaches the next index. Backward by more, the grid is moved (`rebase`): the next index runs at
-the next moment that the grid has. In all cases the step itself is recorded (`ClockStep`), never hidden. A clock that is
-merely slewed makes no step: the grid follows it. `clock.py` says when a step is believed.
+A wall clock may be stepped. After a step forward, the skipped indices were never due: they become a gap whose cause
+says so. After a step backward by at most one interval, the wall clock shows times whose indices already ran: the loop
+waits until the grid reaches the next index. After a larger step backward, the grid is moved (`rebase`): the next index
+runs at the next time of the grid. In all cases the step itself is recorded (`ClockStep`). A clock that is only slewed
+makes no step: the grid follows it. `clock.py` defines when a step is believed.
 
 Pure: times come in as `int` nanoseconds, wall times since the UTC epoch.
 """
@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 Policy = Literal["skip", "catch-up"]
-"""What a bot does about slots it was too late for: leave them out, or run each of them, late."""
+"""What a bot does about missed slots: skip them, or run each of them late."""
 
 GapKind = Literal["skipped", "missed"]
 
@@ -48,7 +48,7 @@ SLEW_PPM = 500
 
 
 class GridError(NeverblinkError, ValueError):
-    """An interval that makes no grid, or a gap that is not a range; `value` is what was given."""
+    """An invalid interval, or a gap that is not a range; `value` is what was given."""
 
     def __init__(self, message: str, value: object) -> None:
         super().__init__(message)
@@ -60,8 +60,8 @@ class Gap(msgspec.Struct, frozen=True):
 
     `skipped`: the bot's own overrun. `missed`: no worker could run them. `cause` is for people.
 
-    Raises `GridError` when `last` lies before `first`, or so far behind it that the length has no 64-bit integer. A
-    decoder reports that as data of the wrong type, so no reader of a frame meets such a gap.
+    Raises `GridError` when `last` lies before `first`, or so far behind it that the length does not fit into 64 bits. A
+    decoder reports that as data of the wrong type, so no reader of a frame gets such a gap.
     """
 
     first: int
@@ -81,9 +81,7 @@ class Gap(msgspec.Struct, frozen=True):
 
 
 class ClockStep(msgspec.Struct, frozen=True):
-    """The wall clock was found stepped: it showed `at` when noticed, `by` ns more (or, negative, less) than
-    expected.
-    """
+    """A step of the wall clock: it showed `at` when noticed, which is `by` ns more than expected (or less)."""
 
     at: int
     by: int
@@ -92,7 +90,7 @@ class ClockStep(msgspec.Struct, frozen=True):
 
     @property
     def cause(self) -> str:
-        """The step in words, as it stands in a gap: "clock stepped +10s"."""
+        """The step in words, as the cause of a gap: "clock stepped +10s"."""
         unit = 1_000_000 if abs(self.by) >= 1_000_000 else 1
         by = round(abs(self.by) / unit) * unit
         if self.suspended:
@@ -108,7 +106,7 @@ class ClockReading(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """The next index to run, when it is due (perhaps past), and the gaps to record in front of it."""
+    """The next index to run, when it is due (perhaps in the past), and the gaps to record before it."""
 
     seq: int
     due: int
@@ -127,7 +125,7 @@ class Grid(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         if self.interval <= 0:
             raise GridError(
-                f'a tick interval of {self.interval} ns is none: expected a positive duration such as "1s"',
+                f'a tick interval of {self.interval} ns is invalid: expected a positive duration such as "1s"',
                 self.interval,
             )
 
@@ -158,16 +156,16 @@ def plan(
     kind: GapKind = "skipped",
     cause: str = "overrun",
 ) -> Plan:
-    """Say which index runs next, given the `last` one that ran and what the wall shows `now`.
+    """Return which index runs next, given the `last` that ran and the wall clock's `now`.
 
     The next index is always greater than `last`. It is due in the future (wait for it), or its slot is the
-    present one (run it now, late), or, with "catch-up", its slot is past (run it now, later still). A bot
-    that never ran (`last` None) starts at the first index still to come, or due only a moment ago.
+    present one (run it now, late), or, with "catch-up", its slot is past (run it now, even later). A bot
+    that never ran (`last` None) starts at the first index in the future, or due only a moment ago.
 
-    Indices left out are returned as gaps of `kind` and `cause`: what the caller knows of the reason, an
-    overrun or that no worker led. Those that a forward `step` jumped over are told apart: they are
-    "missed", because of the clock, and not even "catch-up" runs them. Pass the latest step for as long as you
-    like; once the grid is past it nothing comes of it.
+    Skipped indices are returned as gaps of `kind` and `cause`, the reason that the caller knows: an overrun, or
+    that no worker led. Indices that a forward `step` skipped are separate gaps: they are "missed", because of
+    the clock, and not even "catch-up" runs them. The latest step may always be passed: once the grid is past
+    it, it has no effect.
     """
     if last is None:
         seq = grid.seq_from(now - min(START_GRACE, grid.interval // 2))
@@ -189,8 +187,8 @@ def plan(
 def rebase(interval: int, last: int, now: int) -> Grid:
     """The grid on which the index after `last` is the first one due at `now` or later.
 
-    For a wall clock that shows a time long before `last` was due. Ticks stay where they are on the wall clock, and the
-    indices go on, so that none is used twice: from here on they are ahead of the wall clock.
+    For a wall clock that shows a time long before `last` was due. Ticks keep their times on the wall clock, and the
+    indices go on, so that none is used twice: from now on the indices are ahead of the wall clock.
     """
     ahead = last + 1 - Grid(interval).seq_from(now)
     return Grid(interval, -ahead * interval)
@@ -199,12 +197,11 @@ def rebase(interval: int, last: int, now: int) -> Grid:
 def detect_step(
     before: ClockReading, after: ClockReading, threshold: int = STEP_THRESHOLD, slew_ppm: int = SLEW_PPM
 ) -> ClockStep | None:
-    """Compare how far the two clocks went between two readings; return the step when they disagree by
-    `threshold` ns.
+    """Compare the progress of both clocks between two readings; return the step if they differ by `threshold` ns.
 
-    A slewed clock may run `slew_ppm` millionths fast or slow and that is not a step, however far the readings
-    are apart. CLOCK_MONOTONIC stands still while the host is suspended: a suspension shows as a step forward,
-    which is what it is for a bot.
+    A slewed clock may run `slew_ppm` millionths fast or slow; that is not a step, however far apart the readings
+    are. CLOCK_MONOTONIC stops while the host is suspended, so a suspension shows as a step forward, which it is
+    for a bot.
     """
     elapsed = after.mono - before.mono
     by = after.wall - before.wall - elapsed
@@ -214,7 +211,7 @@ def detect_step(
 
 
 def _jumped(grid: Grid, step: ClockStep | None, policy: Policy) -> tuple[int, int] | None:
-    """The indices that lost their slot to a forward step, or None.
+    """Return the indices whose slots a forward step skipped, or None.
 
     The index that was already due when the clock jumped may have been waiting to run: "catch-up" still runs
     it, "skip" can't, as its slot is over.
@@ -229,7 +226,7 @@ def _jumped(grid: Grid, step: ClockStep | None, policy: Policy) -> tuple[int, in
 def _gaps(
     first: int, final: int, hole: tuple[int, int] | None, step: ClockStep | None, kind: GapKind, cause: str
 ) -> list[Gap]:
-    """Split `first` to `final` at the hole a clock step made."""
+    """Split `first` to `final` at the gap that a clock step made."""
     if hole is None or step is None or hole[1] < first or hole[0] > final:
         return [Gap(first, final, kind, cause)]
     start, end = max(hole[0], first), min(hole[1], final)

@@ -1,18 +1,18 @@
-"""The journal's bytes: the state stream as it lies on disk. No I/O here: buffers in, entries out.
+"""The journal's bytes: the state stream on disk. No I/O here: buffers in, entries out.
 
 A segment is a header (magic, format, the format's complement, the segment's number) and then records. A record is
-`length, crc32, kind` (13 bytes little-endian: u32, u32, u8, and u32 the complement of the length, so that a torn length
-is told from a long record) and a payload. Records are only ever appended. What a killed process left half written fails
-its length or its CRC, and everything before it is whole.
+`length, crc32, kind` (13 bytes little-endian: u32, u32, u8, and u32 the complement of the length, which distinguishes
+a torn length from a long record) and a payload. Records are only ever appended. A record that a killed process left
+half written fails its length or its CRC, and everything before it is whole.
 
-A segment opens with a snapshot (`SNAPSHOT`, then `ROWS`, then `WHOLE`), so that it can be gone on from without those
+A segment begins with a snapshot (`SNAPSHOT`, then `ROWS`, then `WHOLE`), so that recovery does not need the segments
 before it; after that come frames, and between frames the records of decisions. The snapshot is written while the bot
-goes on: a row is as it was when its turn came, and the frames and decisions of that time lie between the rows. A reader
-applies those frames after the last row; at `WHOLE` the state is that of the newest of them. The same frames
-are in the segment before, which is written on until the new one is whole.
+runs: each row has its value at the time of writing, and the frames and decisions of that time lie between the rows. A
+reader applies those frames after the last row; at `WHOLE` the state is that of the newest of them. The same frames
+are also written to the segment before, until the new one is whole.
 
-The version in the header says which kinds of record there may be. Format 1 had no `WHOLE`: its snapshots were written
-in one go, and are whole when all of their rows are there.
+The version in the header determines which kinds of record there may be. Format 1 had no `WHOLE`: its snapshots were
+written at once, and are whole when all of their rows are there.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ __all__ = [
 ]
 
 FORMAT = 2
-"""What is written. What is read is in `READS`."""
+"""The format that is written. `READS` has those that are read."""
 MAGIC = b"NBLINKJ\n"
 MAX_RECORD = 256 * 1024 * 1024
 
@@ -104,7 +104,7 @@ class JournalTooNew(JournalError):
 
 
 class Header(msgspec.Struct, frozen=True):
-    """What a segment says of itself at its beginning."""
+    """The beginning of a segment."""
 
     segment: int
     format: int
@@ -116,15 +116,15 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
     segment: int
     offset: int
     opening: int = 0
-    """Where the snapshot ends that the segment opens with, 0 when that is not known."""
+    """Where the segment's snapshot ends, 0 when that is not known."""
 
 
 NOWHERE = Position(0, 0)
-"""The position of what is not in the journal."""
+"""The position of a frame that is not in the journal."""
 
 
 class Unwritten(msgspec.Struct, frozen=True, array_like=True):
-    """Frames that are missing in the journal because it could not be written: those after frame `after`."""
+    """Frames that are missing because the journal could not be written: those after frame `after`."""
 
     after: int
     since: int
@@ -145,7 +145,7 @@ class Opened(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Closed(msgspec.Struct, frozen=True, array_like=True):
-    """A decision ended: with `done`, or with what it raised."""
+    """A decision ended: with `done`, or with the exception that it raised."""
 
     id: str
     epoch: int
@@ -158,7 +158,7 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
 
     epoch: int
     number: int
-    """The frame whose effects are the last ones in here."""
+    """The last frame whose effects are in the snapshot."""
     seq: int
     digest: bytes
     schema: Schema
@@ -167,7 +167,7 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
     """Each table with its number of rows."""
     vitals: Vitals
     open: tuple[Opened, ...] = ()
-    """Decisions that are open, and those that were closed in a turn whose frame is lost."""
+    """Decisions that are open, and those closed in a turn whose frame is lost."""
     unwritten: Unwritten | None = None
     """Frames before this one that are in no segment."""
     led_by: str = ""
@@ -242,7 +242,7 @@ _DECODERS: dict[RecordKind, Callable[[bytes], Record]] = {
 
 
 def decode(entry: Entry) -> Record:
-    """Return what a record says; raise `WireError` when its payload is not of its kind."""
+    """Return a record's payload, decoded; raise `WireError` when it is not of the record's kind."""
     return _DECODERS[entry.kind](entry.payload)
 
 
@@ -256,7 +256,7 @@ def pack_header(segment: int) -> bytes:
 
 
 def read_header(data: bytes | memoryview, where: str) -> Header:
-    """Return what a segment says of itself.
+    """Return a segment's header.
 
     Raises `JournalTooNew` when it is of a later format, `JournalError` when it is not a segment or a damaged one.
     """
@@ -265,7 +265,7 @@ def read_header(data: bytes | memoryview, where: str) -> Header:
     magic, version, check, segment = _HEADER.unpack_from(data)
     if magic != MAGIC:
         raise JournalError(where, "not a neverblink journal")
-    # Format 1 had no check yet. With it, a flipped bit is not taken for a later release's format.
+    # Format 1 had no such check. With it, a flipped bit is not mistaken for a later release's format.
     if check != (version ^ 0xFFFF if version > 1 else 0) or version == 0:
         raise JournalError(where, "its header is damaged: restore the file, or set the journal aside")
     if version not in READS:
@@ -286,10 +286,10 @@ def pack_record(kind: RecordKind, payload: bytes) -> bytes:
 def scan(
     data: bytes | memoryview, offset: int = HEADER_SIZE, format: int = FORMAT, *, past_damage: bool = False
 ) -> Iterator[Entry | Torn]:
-    """Yield the whole records of a segment from `offset` on, and at the end a `Torn` when bytes are left over.
+    """Yield the whole records of a segment from `offset` on, and at the end a `Torn` if bytes remain.
 
-    With `past_damage` a record that is whole in length and not in content is a `Torn` too, and the next one is tried:
-    a caller that reads on has to find out what is missing.
+    With `past_damage`, a record whose length is right and whose content is damaged is a `Torn` too, and the scan goes
+    on after it: the caller has to find out what is missing.
     """
     view = memoryview(data)
     size = len(view)
@@ -321,7 +321,7 @@ def scan(
 def first_whole(data: bytes | memoryview, format: int = FORMAT) -> int | None:
     """The offset of the first whole record in bytes from the middle of a segment, None when there is none.
 
-    Length, complement, kind and checksum together let nothing else pass for a record.
+    Length, complement, kind and checksum together rule out anything that is not a record.
     """
     view = memoryview(data)
     kinds = READS[format]
@@ -344,7 +344,7 @@ def records(
 ) -> Iterator[Entry | Torn]:
     """As `scan`, of a segment that is read piece by piece: `read(offset, size)` returns what is there, at most `size`.
 
-    No more is held than a piece, or the longest record.
+    At most one piece, or the longest record, is in memory.
     """
     data = b""
     while True:
@@ -371,7 +371,7 @@ def records(
 
 
 def _has_length(data: bytes) -> bool:
-    """Whether a record that is damaged says how long it is."""
+    """Whether the length of a damaged record is readable."""
     length, _, _, check = _RECORD.unpack_from(data)
     return length ^ check == 0xFFFFFFFF and length <= MAX_RECORD
 

@@ -1,8 +1,8 @@
-"""The keys by which the processes of one home know each other. Pure: how they are made, not how they are used.
+"""The keys by which the processes of one home authenticate each other. Pure: how they are made, not how they are used.
 
-All of them come from one secret, the home's: 32 random bytes in a file that only supervisors read. What a process
-needs is derived from it by HMAC-SHA256 over a label and a name, so nothing has to be stored a second time, a supervisor
-that comes later knows all keys of those that were there before, and who has one derived key knows no other.
+All keys are derived from the home's secret: 32 random bytes in a file that only supervisors read. The derivation is
+HMAC-SHA256 over a label and a name. Therefore no other key has to be stored, a later supervisor can derive all keys of
+running workers, and a process with one derived key cannot derive another.
 
 | derived | whose | what for |
 |---|---|---|
@@ -10,13 +10,13 @@ that comes later knows all keys of those that were there before, and who has one
 | `worker NAME` | that worker's | its own key pair: proves to the supervisor which worker it is |
 | `links` | all workers' | the secret from which the key pairs of their sockets are derived, `leader NAME` |
 
-They are key pairs of CURVE (CurveZMQ: X25519 and XSalsa20-Poly1305), which is ZeroMQ's own handshake: a challenge and
-a response in which no secret is ever sent, both sides are proven, nothing that was overheard can be used again, and who
-fails is cut off before it can send or receive anything, or take the name of a connected peer. Anything made of
-messages of our own would come after that name was taken. It costs about ten microseconds a message.
+They are key pairs of CURVE (CurveZMQ: X25519 and XSalsa20-Poly1305), ZeroMQ's own handshake: a challenge and a response
+that send no secret, authenticate both sides and cannot be replayed. A peer that fails is disconnected before it can
+send or receive anything, or take the name of a connected peer. A handshake in our own messages would be too late for
+that. CURVE costs about ten microseconds a message.
 
-The public half of a socket's key pair is told only to those who may connect: who does not know it gets no further than
-the first packet. So between workers, knowing it is the proof, and no leader needs a list of its followers.
+Only processes that may connect get the public half of a socket's key pair; without it, the handshake fails at the
+first packet. So between workers, knowing it is the authorization, and no leader needs a list of its followers.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SIZE = 32
 """Bytes of a key."""
 
 NO_CURVE = (
-    "its ZeroMQ was built without CURVE, and without it no peer can prove who it is: install pyzmq's own build, "
+    "its ZeroMQ was built without CURVE, which neverblink needs to authenticate processes: install pyzmq's own build, "
     "as in `python -m pip install --force-reinstall --only-binary pyzmq pyzmq`"
 )
 
@@ -41,14 +41,14 @@ Key = Annotated[bytes, msgspec.Meta(min_length=SIZE, max_length=SIZE)]
 
 
 class Keys(msgspec.Struct, frozen=True):
-    """What a worker is given when it is started. Printing it shows no key."""
+    """The keys in a worker's assignment. Printing this shows no key."""
 
     own: Key
     """The secret half of its own key pair."""
     supervisor: Key
-    """The public half of the supervisor's."""
+    """The public half of the supervisor's key pair."""
     links: Key
-    """What the key pairs of all workers' sockets are derived from."""
+    """The secret from which the key pairs of all workers' sockets are derived."""
 
     def leader(self, worker: str) -> bytes:
         """The secret half of the key pair of a worker's socket."""

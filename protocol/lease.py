@@ -1,14 +1,11 @@
-"""The lease file's bytes: who held it under which epoch, and how to ask the kernel who holds it now. No I/O
-here.
+"""The lease file's bytes: who held it under which epoch, and how to query its present holder. No I/O here.
 
 The file is two lines of fixed size, written in turn: epoch N lives in slot N % 2. A line is JSON, padded with
-spaces, and carries its own CRC, so that whatever happens in the middle of a write spoils one line and the
-other still tells the epoch before. Anyone can read it with `cat`: the higher epoch is the last holder, the
-other the one before.
+spaces, and has its own CRC, so that an interrupted write damages one line and the other still has the epoch
+before. The file is readable with `cat`: the higher epoch is the last holder, the lower the one before.
 
-The lines say who took the lease last, never who holds it: only the kernel knows that, because a process that
-was killed writes nothing. `lock_query` and `lock_owner` are the bytes of that question (struct flock) on
-64-bit Linux.
+The lines say who took the lease last, not who holds it: only the kernel knows that, because a killed process
+writes nothing. `lock_query` and `lock_owner` are the bytes of that query (struct flock) on 64-bit Linux.
 """
 
 from __future__ import annotations
@@ -45,10 +42,10 @@ LOCK_AT = 0
 """The one byte that is locked: its offset."""
 
 GETLK = 5
-"""fcntl: which lock of *another* process is in the way of this one?"""
+"""fcntl: query which lock of *another* process conflicts with this one."""
 
 OFD_GETLK = 36
-"""The same question asked for an open file description: a lock of the asking process itself shows up too."""
+"""The same query for an open file description: it also finds a lock of the querying process itself."""
 
 # short l_type, short l_whence, off_t l_start, off_t l_len, pid_t l_pid, with the C compiler's padding (LP64).
 _FLOCK = struct.Struct("@hhqqi4x")
@@ -57,7 +54,7 @@ _QUERY = _FLOCK.pack(_F_WRLCK, 0, LOCK_AT, 1, 0)
 
 
 class LeaseCorrupt(NeverblinkError):
-    """The lease file says nothing readable, so the next epoch is not known."""
+    """The lease file is unreadable, so the next epoch is not known."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(
@@ -68,14 +65,14 @@ class LeaseCorrupt(NeverblinkError):
 
 
 class Holder(msgspec.Struct, frozen=True):
-    """Who took the lease. `pid` and `started` together are one process, for as long as the host is up."""
+    """Who took the lease. `pid` and `started` together identify one process until the host reboots."""
 
     epoch: int
     pid: int
     started: int
     """Field 22 of /proc/PID/stat: clock ticks since boot."""
     holder: str
-    """The worker's id; "" when the kernel knows an owner whose line is not written yet."""
+    """The worker's id; "" if the kernel has an owner whose line is not written yet."""
 
 
 class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -93,9 +90,7 @@ def slot_of(epoch: int) -> int:
 
 
 def encode_record(record: Holder) -> bytes:
-    """Return `record` as one slot, `SLOT_SIZE` bytes. Raises ValueError for a holder id that has no room in
-    it.
-    """
+    """Return `record` as one slot, `SLOT_SIZE` bytes. Raises ValueError if the holder's id does not fit."""
     if len(record.holder) > HOLDER_MAX or not record.holder.isascii() or not record.holder.isprintable():
         raise ValueError(
             f"holder {record.holder!r}: expected at most {HOLDER_MAX} printable ASCII characters"
@@ -107,10 +102,9 @@ def encode_record(record: Holder) -> bytes:
 
 
 def decode_file(data: bytes) -> Holder | None:
-    """Return who took the lease last, None when it was never taken; raise `LeaseCorrupt` when no slot can be
-    read.
+    """Return who took the lease last, None if it was never taken; raise `LeaseCorrupt` if no slot is readable.
 
-    One unreadable slot beside a readable one is a write that was cut off: its epoch was never handed out.
+    One unreadable slot beside a readable one is an interrupted write: its epoch was never used.
     """
     records: list[Holder] = []
     problem = ""
@@ -128,14 +122,12 @@ def decode_file(data: bytes) -> Holder | None:
 
 
 def lock_query() -> bytes:
-    """The struct flock to hand to `fcntl(fd, GETLK or OFD_GETLK, …)`: who is in the way of a write lock?"""
+    """The struct flock for `fcntl(fd, GETLK or OFD_GETLK, …)`: which lock conflicts with a write lock."""
     return _QUERY
 
 
 def lock_owner(answer: bytes) -> int | None:
-    """The pid in the kernel's answer: None when the lock is free, 0 for a process in a pid namespace not
-    ours.
-    """
+    """The pid in the kernel's answer: None if the lock is free, 0 for a process in another pid namespace."""
     kind, _whence, _start, _length, pid = _FLOCK.unpack(answer)
     return None if kind == _F_UNLCK else max(pid, 0)
 
@@ -153,7 +145,7 @@ def _decode(slot: bytes, start: int) -> Holder:
     if line.crc != _checksum(record):
         raise ValueError(f"the checksum at byte {start} does not match")
     if slot_of(record.epoch) != start:
-        raise ValueError(f"epoch {record.epoch} stands in the wrong line")
+        raise ValueError(f"epoch {record.epoch} is in the wrong line")
     return record
 
 

@@ -1,9 +1,9 @@
-"""What a worker and the supervisor say to each other.
+"""The messages between a worker and the supervisor.
 
-The worker speaks of its state, not of its history: a `Report` says what it is now, is sent on every change and again
-at a steady pace, and so a lost one does no harm. What happened once (`Ready`, `Handed`, `Failed`) is told once, for
-the operator's eyes, and nothing that keeps the bot safe depends on it; it is told again when a supervisor asks with
-`Identify`, because that is one which has not heard it.
+The worker sends its state, not its history: a `Report` has the present state, and is sent on every change and again
+at a steady pace, so that a lost one does no harm. A message about a single event (`Ready`, `Handed`, `Failed`) is sent
+once, for the operator, and nothing that keeps the bot safe depends on it. It is sent again when a supervisor asks with
+`Identify`, because that supervisor may not have received it.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ __all__ = [
 LINK_LIMIT = 8 * 1024 * 1024
 
 EXIT_GRACE = 2_000_000_000
-"""How long a worker's process may take to exit after its last word (a `Failed`, or a `Report` that is `done`), ns."""
+"""How long a worker's process may take to exit after its last message (`Failed`, or a `Report` with `done`), ns."""
 
 OWN_COMMANDS = ("pause", "resume", "halt", "settings", "rebase-clock", "state-restore", "state-set")
 """The names in a `Run` that a worker carries out itself; any other is for the bot's own code."""
@@ -76,28 +76,28 @@ class Offered(msgspec.Struct, frozen=True):
 
 
 class Offers(msgspec.Struct, frozen=True):
-    """What an operator can ask of this bot."""
+    """The commands and settings that this bot has for operators."""
 
     commands: tuple[Offered, ...] = ()
     settings: dict[str, Any] | None = None
     """The JSON Schema of its settings, None when it has none."""
     halts: bool = False
-    """It says itself what to do when it is halted."""
+    """It has a handler of its own for `halt`."""
     listens: bool = False
-    """It takes commands that it has not declared, too."""
+    """It accepts commands that it has not declared, too."""
     state: bool = False
     """Its state can be restored and set."""
 
 
 class SettingsNow(msgspec.Struct, frozen=True):
-    """The bot's settings as they are in force, and which of them an operator has set."""
+    """The bot's settings in force, and the names of those that an operator has set."""
 
     values: dict[str, Any]
     chosen: tuple[str, ...] = ()
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
-    """First: who I am and what I run. Sent again whenever the supervisor asks with `Identify`."""
+    """The first message: the worker's identity and what it runs. Sent again after each `Identify`."""
 
     bot: str
     worker: str
@@ -112,7 +112,7 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
     python: str
     neverblink: str
     offers: Offers | None = None
-    """None from a release that cannot say it."""
+    """None from a release that does not send it."""
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
@@ -129,7 +129,7 @@ class Journaled(msgspec.Struct, frozen=True, array_like=True):
     size: int
     """Bytes in that segment."""
     failing: str = ""
-    """Why it cannot be written, and the bot goes on without it; "" when it can."""
+    """Why it cannot be written, so that the bot goes on without it; "" when it can."""
     since: int = 0
     """Since when it cannot be written, wall clock, ns."""
     unwritten: int = 0
@@ -140,20 +140,20 @@ class DescriptorsLeft(msgspec.Struct, frozen=True, array_like=True):
     """How many file descriptors a leader has left."""
 
     left: int
-    """The bot can still open so many."""
+    """How many the bot can still open."""
     limit: int
-    """So many may be open at once."""
+    """How many may be open at once."""
     reserve: int = 0
-    """So many more are held for neverblink's own use, such as a handoff."""
+    """How many more are reserved for neverblink's own use, such as a handoff."""
 
 
 class Report(msgspec.Struct, frozen=True, tag="report"):
-    """What I am now."""
+    """The present state of the worker."""
 
     role: Literal["joining", "following", "leading", "yielding", "retired"]
     epoch: int
     loaded: bool
-    """I have the whole state and could lead."""
+    """It has the whole state and could lead."""
     leader: str
     order: int
     """The highest order carried out or cancelled."""
@@ -164,10 +164,10 @@ class Report(msgspec.Struct, frozen=True, tag="report"):
     """Ticks this process ran."""
     skipped: int = 0
     late_max: int = 0
-    """The worst lateness of a tick since the report before, ns."""
+    """The worst lateness of a tick since the last report, ns."""
     inbox: int = 0
     remembered: int = 0
-    """Applied event keys held in memory, and how many may be."""
+    """How many applied event keys are in memory, and the bound."""
     remember_limit: int = 0
     dropped: int = 0
     """Keys forgotten because of the bound, so far."""
@@ -175,23 +175,23 @@ class Report(msgspec.Struct, frozen=True, tag="report"):
     cause: str = ""
     """How it came to lead, when it leads."""
     guard: bool = False
-    """It follows, and takes the lease without being told when its leader is gone."""
+    """It follows, and takes the lease without an order when its leader is gone."""
     lag: int = 0
-    """How long after its boundary a frame was applied by this follower: the worst since the report before, ns."""
+    """How long after its boundary this follower applied a frame: the worst since the last report, ns."""
     journal: Journaled | None = None
     """When it leads."""
     settings: SettingsNow | None = None
     """When it leads, and has any."""
     imported: int = 0
-    """While it joins, what its `Ready` said, so that a lost one does no harm: how long importing took, 0 before it,"""
+    """While it joins: how long importing took, 0 before its `Ready`, ns. Repeated here in case that was lost,"""
     prepared: int = 0
-    """and how long `on_start` took, ns."""
+    """and how long `on_start` took."""
     descriptors: DescriptorsLeft | None = None
-    """When it leads. None from a release that cannot say it."""
+    """When it leads. None from a release that does not send it."""
     done: bool = False
     """It has left, its last handler has run, and its process exits within `EXIT_GRACE`."""
     due: int = 0
-    """When it leads: when its next tick is or was due, CLOCK_MONOTONIC ns; 0 when that is not known."""
+    """For a leader: when its next tick is or was due, CLOCK_MONOTONIC ns; 0 if unknown."""
 
 
 class Rehearsed(msgspec.Struct, frozen=True, tag="rehearsed"):
@@ -215,20 +215,20 @@ class Holding(msgspec.Struct, frozen=True, tag="holding"):
 
 
 class Cancelled(msgspec.Struct, frozen=True, tag="cancelled"):
-    """I lead, and order `order` will not be carried out."""
+    """The worker leads, and will not carry out order `order`."""
 
     order: int
 
 
 class Suspect(msgspec.Struct, frozen=True, tag="suspect"):
-    """I follow `leader` in its probation and it does not do its work."""
+    """The worker follows `leader` in its probation, and `leader` does not work."""
 
     leader: str
     reason: str
 
 
 class Doubt(msgspec.Struct, frozen=True):
-    """A decision that a dead leader left open: what became of it is not known. `at` is when it was opened."""
+    """A decision that a dead leader left open, so that its outcome is not known. `at` is when it was opened."""
 
     id: str
     name: str
@@ -236,7 +236,7 @@ class Doubt(msgspec.Struct, frozen=True):
 
 
 class Handed(msgspec.Struct, frozen=True, tag="handed"):
-    """My first tick as the leader ran: `seq`, how late, and the blackout before it (ns; 0 when unknown)."""
+    """The first tick of a new leader has run: `seq`, its lateness, and the blackout before it (ns; 0 if unknown)."""
 
     epoch: int
     order: int
@@ -247,13 +247,13 @@ class Handed(msgspec.Struct, frozen=True, tag="handed"):
     missed: Annotated[int, msgspec.Meta(ge=0)]
     """Grid indices before it that no worker ran."""
     in_doubt: tuple[Doubt, ...] = ()
-    """Decisions that a dead leader left open, as the bot was told."""
+    """Decisions that a dead leader left open, as passed to the bot."""
     due: int = 0
-    """When that tick was due, wall clock; 0 from a release that cannot say it."""
+    """When that tick was due, wall clock; 0 from a release that does not send it."""
 
 
 class Recovered(msgspec.Struct, frozen=True, tag="recovered"):
-    """I lead, and the journal was not as a leader leaves it. This is how far I go on from it."""
+    """The new leader found a damaged or incomplete journal. This is how far it could use it."""
 
     number: int
     seq: int
@@ -267,11 +267,11 @@ class Recovered(msgspec.Struct, frozen=True, tag="recovered"):
     lost: int = 0
     """How many frames are known to be missing."""
     lossy: bool = False
-    """Frames are missing, or may be: I lead paused until an operator says `resume`."""
+    """Frames are missing, or may be: the worker leads paused until an operator runs `resume`."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
-    """I am about to exit: in what I failed (`import`, `start`, `load`, `read`, `tick`, …), one line, and the rest."""
+    """The worker is about to exit: what failed (such as `import`, `start` or `tick`), one line, and the rest."""
 
     phase: str
     reason: str
@@ -296,7 +296,7 @@ class Answered(msgspec.Struct, frozen=True, tag="answered"):
     value: Any
     error: str = ""
     fault: Literal["", "bad-input", "not-found"] = ""
-    """It was refused, and the bot's code never saw it: its arguments do not fit, or there is no such command."""
+    """It was refused before the bot's code got it: its arguments do not fit, or there is no such command."""
 
 
 # --- the supervisor to a worker -------------------------------------------------------------------------------------
@@ -307,25 +307,26 @@ class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
 
 
 class Rejected(msgspec.Struct, frozen=True, tag="rejected"):
-    """You cannot join; why. The worker exits."""
+    """The worker cannot join, and the reason. It exits."""
 
     reason: str
 
 
 class Identify(msgspec.Struct, frozen=True, tag="identify"):
-    """I do not know you (any more): say `Hello` again, and then all that a supervisor has to know which did not start
-    you: `Ready`, `Rehearsed`, `Report`, the decisions that are open, `Handed`, `Holding`, as far as there is any."""
+    """The supervisor does not know the worker (any more). The worker sends `Hello` again, and then all that a
+    supervisor needs that did not start it: `Ready`, `Rehearsed`, `Report`, the open decisions, `Handed`, `Holding`, if
+    there are any."""
 
 
 class Follow(msgspec.Struct, frozen=True, tag="follow"):
-    """Follow the stream of `leader`. With `guard` you take the lease when it dies; without, you ask."""
+    """Follow the stream of `leader`. With `guard`, take the lease when it dies; without, wait for an order."""
 
     leader: str
     guard: bool = False
 
 
 class ExpectFollower(msgspec.Struct, frozen=True, tag="expect"):
-    """`worker` is about to connect to you, and to follow you.
+    """`worker` is about to connect to the receiver, to follow it.
 
     A leader that is short of descriptors accepts connections only then.
     """
@@ -338,15 +339,15 @@ class Lead(msgspec.Struct, frozen=True, tag="lead"):
 
 
 class YieldTo(msgspec.Struct, frozen=True, tag="yield"):
-    """At the next boundary, hand over to `to`. Remembered until carried out or cancelled; orders only grow."""
+    """At the next boundary, hand over to `to`. Kept until carried out or cancelled; order numbers increase."""
 
     order: int
     to: str
     deployment: int = 0
     force: bool = False
-    """Also inside a protected window. Never inside a decision."""
+    """Also inside a protected window; never inside a decision."""
     back: bool = False
-    """A rollback: the code that yields does not guard the new leader, and leads again only when told."""
+    """A rollback: the code that yields does not guard the new leader, and leads again only on an order."""
 
 
 class CancelYield(msgspec.Struct, frozen=True, tag="cancel"):
@@ -354,7 +355,7 @@ class CancelYield(msgspec.Struct, frozen=True, tag="cancel"):
 
 
 class Retire(msgspec.Struct, frozen=True, tag="retire"):
-    """You are not needed any more: run `on_retire` and exit. A leader ignores it."""
+    """The worker is not needed any more: run `on_retire` and exit. A leader ignores it."""
 
 
 class Stop(msgspec.Struct, frozen=True, tag="stop"):
@@ -362,7 +363,7 @@ class Stop(msgspec.Struct, frozen=True, tag="stop"):
 
 
 class Run(msgspec.Struct, frozen=True, tag="run"):
-    """A command for the bot, to be run once in a turn of its own. `key` makes it once across handoffs.
+    """A command for the bot, to be run once in a turn of its own. By `key` it runs only once across handoffs.
 
     `pause`, `resume` and `halt` take no arguments; `settings` takes `set` (a map) and `reset` (a list of names);
     `state-restore` takes `file`, the path of a `StagedState`; `state-set` takes `path` and `value`, which is JSON.

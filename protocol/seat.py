@@ -1,30 +1,30 @@
 """The seat: a worker's view of its own role.
 
 Everything that changes a worker's role is in this file, and this file knows no socket, process, clock or file. The
-machine takes events and returns commands; its driver carries them out, in order, and feeds back what came of
-them. It does not know whether its code is old or new: a handoff, a rollback and a hand-over to a third worker are the
-same moves.
+machine takes events and returns commands; its driver carries them out, in order, and feeds back the results.
+It does not know whether its code is old or new: a handoff, a rollback and a transfer to a third worker are the
+same transitions.
 
 How it works. A worker joins, follows the leader's state stream, and leads when it holds the lease. The lease is
-arbitrated by the kernel, so the machine never concludes that it may lead: it asks (`TakeLease`) and is told
-(`LeaseTaken`, `LeaseRefused`). A leader that was ordered to yield remembers the order and acts on it at the first
-boundary at which no decision is open, no protected window is running, the successor has caught up and there is time
-before the next tick. It then drops the lease and sends the successor the final frame. From there two things can happen,
-and the kernel decides between them: the successor takes the lease, or the old leader takes it back after a bound. The
-worker that asks second is refused and follows the winner, so a late message can cost time but never safety.
+arbitrated by the kernel, so the machine never concludes that it may lead: it requests the lease (`TakeLease`) and gets
+the result (`LeaseTaken`, `LeaseRefused`). A leader that was ordered to yield keeps the order and acts on it at the
+first boundary at which no decision is open, no protected window is running, the successor has caught up and there is
+time before the next tick. It then drops the lease and sends the successor the final frame. From there two things can
+happen, and the kernel decides between them: the successor takes the lease, or the old leader takes it back after a
+bound. The worker that is second is refused and follows the winner, so a late message can cost time but never safety.
 
 A follower with `guard` set takes the lease itself when its leader is gone: that is the old worker in probation, and
 the standby. Both may guard at once: the kernel gives the lease to one of them, and the other follows it. A follower
-without `guard` waits to be told (`Lead`), because a worker on unproven code does not promote itself; nor does one whose
-code was rolled back, and so it yields without guarding (`YieldTo.back`). Whom to follow is
-the supervisor's to say, but not only: a follower that learns from the kernel that another worker has the lease
-follows that one (`LedBy`), so that it keeps a leader while the supervisor is away.
+without `guard` waits for an order (`Lead`), because a worker on unproven code does not promote itself. Nor does a
+worker whose code was rolled back: it yields without guarding (`YieldTo.back`). The supervisor orders which worker to
+follow. In addition, a follower that learns from the kernel that another worker has the lease follows that worker
+(`LedBy`), so that it has a leader while no supervisor runs.
 
-Orders carry numbers that only grow; one that was carried out or cancelled is settled, and a copy of it that arrives
-later changes nothing. The same holds for any event that has no place in the current role: it is stale news, which is
-normal between processes, so it is ignored rather than raised.
+Orders have increasing numbers. An order that was carried out or cancelled is settled, and a copy of it that arrives
+later changes nothing. The same holds for any event that has no rule in the current role: it is outdated, which is
+normal between processes, so it is ignored and raises nothing.
 
-`RULES` is the whole machine: for each role the events it answers to, the method, and the roles it may be in after.
+`RULES` is the whole machine: for each role its events, the method of each, and the roles that may follow.
 The diagram in docs/protocol.md is drawn from it.
 """
 
@@ -89,22 +89,22 @@ class Seat(msgspec.Struct):
     epoch: int = 0
     loaded: bool = False
     guard: bool = False
-    """When the leader is gone we take the lease, without being told."""
+    """When the leader is gone, this worker takes the lease without an order."""
     keeps: bool = False
-    """We led before, and are the way back: rather keep an old state than leave."""
+    """This worker led before and is needed for a rollback: it keeps an outdated state rather than leave."""
     reverted: bool = False
-    """We yield because our code is rolled back: once another one leads, we do not promote ourselves."""
+    """This worker yields because its code is rolled back: once another leads, it does not promote itself."""
     order: YieldTo | None = None
-    """What we were told to do at the next boundary."""
+    """The order to carry out at the next boundary."""
     settled: int = 0
     """The highest order carried out or cancelled."""
     heard: int = 0
-    """The order of the final frame we are taking over by, 0 when there is none."""
+    """The order of the final frame by which this worker takes over, 0 when there is none."""
     held: str = ""
     stopping: bool = False
-    """The bot stops for good: as soon as we lead, and are at a boundary."""
+    """The bot stops for good as soon as this worker leads and is at a boundary."""
     dismissed: bool = False
-    """We leave as soon as it is certain that another one leads."""
+    """This worker leaves as soon as it is certain that another leads."""
 
     def step(self, event: SeatEvent) -> list[SeatCommand]:
         rule = RULES[self.role].get(type(event))
@@ -137,7 +137,7 @@ class Seat(msgspec.Struct):
 
     def _broken(self, event: StreamUnreadable) -> list[SeatCommand]:
         if self.keeps:
-            # In probation we are the way back: keep the state of the handoff rather than leave.
+            # In probation this worker is needed for a rollback: it keeps the state of the handoff rather than leave.
             return []
         self.role = Role.RETIRED
         return [ExitProcess("fail", event.reason)]
@@ -170,12 +170,12 @@ class Seat(msgspec.Struct):
         return [TakeLease("failover")]
 
     def _silent(self, event: Silent) -> list[SeatCommand]:
-        # Only a caught-up follower may judge: one that lags sees old news and calls it silence.
+        # Only a caught-up follower may suspect: for a lagging one every leader seems silent.
         return [Suspects(self.leader, event.reason)] if self.guard and self.loaded else []
 
     def _taken(self, event: LeaseTaken) -> list[SeatCommand]:
         if self.dismissed and event.epoch > self.epoch + 1:
-            # The successor led, and died before this worker learned of it. This one was ordered to leave.
+            # The successor led, and died before this worker learned of it. This worker was ordered to leave.
             self.role = Role.RETIRED
             return [DisarmSeatTimer("lease"), DropLease(), ExitProcess("retire")]
         before = self.leader
@@ -187,11 +187,11 @@ class Seat(msgspec.Struct):
         self.loaded = True
         self.guard = self.keeps = self.dismissed = self.reverted = False
         self.held = ""
-        told: list[SeatCommand] = [SendTook(before, order)] if event.cause == "handoff" else []
+        notices: list[SeatCommand] = [SendTook(before, order)] if event.cause == "handoff" else []
         return [
             DisarmSeatTimer("lease"),
             DisarmSeatTimer("retry"),
-            *told,
+            *notices,
             StartLeading(event.cause),
             Announce(),
         ]
@@ -203,7 +203,7 @@ class Seat(msgspec.Struct):
             self.leader = event.holder
             return [Connect(event.holder), Announce()]
         if event.cause == "failover":
-            # It is dying but still there: the kernel frees the lease when the process is gone.
+            # Its process is about to end: the kernel frees the lease when it has.
             return [ArmSeatTimer("retry")]
         return [Announce()]
 
@@ -268,7 +268,7 @@ class Seat(msgspec.Struct):
     def _successor_gone(self, event: LeaderGone) -> list[SeatCommand]:
         return [TakeLease("takeback")] if event.leader == self.leader else []
 
-    def _nobody_took(self, event: SeatTimerFired) -> list[SeatCommand]:
+    def _not_taken(self, event: SeatTimerFired) -> list[SeatCommand]:
         return [TakeLease("takeback")] if event.name == "lease" else []
 
     def _successor_was_first(self, event: LeaseRefused) -> list[SeatCommand]:
@@ -277,7 +277,7 @@ class Seat(msgspec.Struct):
         return self._step_aside(event.holder, self.epoch)
 
     def _dismiss(self, event: Retire) -> list[SeatCommand]:
-        """Leave only once another worker leads: should the successor never take the lease, this one takes it back."""
+        """Leave only once another worker leads: if the successor never takes the lease, this worker takes it back."""
         self.dismissed = True
         return []
 
@@ -300,12 +300,12 @@ class Seat(msgspec.Struct):
     def _fell(self, event: Fell) -> list[SeatCommand]:
         led = self.role is Role.LEADING
         self.role = Role.RETIRED
-        told: list[SeatCommand] = [DropLease(), SendFailing(event.reason)] if led else []
-        return [*told, ExitProcess("fail", event.reason)]
+        notices: list[SeatCommand] = [DropLease(), SendFailing(event.reason)] if led else []
+        return [*notices, ExitProcess("fail", event.reason)]
 
 
 def what_holds(boundary: Boundary, order: YieldTo) -> str:
-    """What keeps a leader from carrying out `order` at this boundary, "" when nothing does."""
+    """Return what keeps a leader from carrying out `order` at this boundary, "" when nothing does."""
     if not boundary.successor:
         return "the new worker"
     if boundary.decision:
@@ -320,7 +320,7 @@ def what_holds(boundary: Boundary, order: YieldTo) -> str:
 
 
 class SeatRule(msgspec.Struct, frozen=True):
-    """How a role answers an event: the method, and every role it may lead to."""
+    """A role's rule for an event: the method, and every role that may follow."""
 
     act: Callable[..., list[SeatCommand]]
     leads_to: tuple[Role, ...]
@@ -367,7 +367,7 @@ RULES: dict[Role, dict[type, SeatRule]] = {
         SuccessorTook: SeatRule(Seat._successor_took, (_Y, _F, _R)),
         SuccessorDeclined: SeatRule(Seat._successor_declined, (_Y,)),
         LeaderGone: SeatRule(Seat._successor_gone, (_Y,)),
-        SeatTimerFired: SeatRule(Seat._nobody_took, (_Y,)),
+        SeatTimerFired: SeatRule(Seat._not_taken, (_Y,)),
         LeaseTaken: SeatRule(Seat._taken, (_L, _R)),
         LeaseRefused: SeatRule(Seat._successor_was_first, (_Y, _F, _R)),
         Retire: SeatRule(Seat._dismiss, (_Y,)),

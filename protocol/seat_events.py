@@ -1,4 +1,4 @@
-"""The events and commands of `seat`: what its driver feeds it, and what it tells its driver to do."""
+"""The events and commands of `seat`: the input from its driver, and what the driver has to do."""
 
 from __future__ import annotations
 
@@ -66,17 +66,17 @@ class CaughtUp(msgspec.Struct, frozen=True):
 
 
 class Stale(msgspec.Struct, frozen=True):
-    """This follower has lost the thread of the stream and needs a new copy."""
+    """This follower has lost frames of the stream and needs a new copy."""
 
 
 class StreamUnreadable(msgspec.Struct, frozen=True):
-    """This follower cannot read the stream at all; why."""
+    """This follower cannot read the stream at all, and the reason."""
 
     reason: str
 
 
 class Boundary(msgspec.Struct, frozen=True):
-    """A turn has ended, or time passed between two turns. What might keep the leader from yielding here:"""
+    """A turn has ended, or time passed between two turns. The fields are what may keep the leader from yielding."""
 
     decision: str = ""
     """The name of an open decision."""
@@ -87,7 +87,7 @@ class Boundary(msgspec.Struct, frozen=True):
     successor: bool = True
     """The worker named in the order follows and has applied all but the last frames."""
     turn: str = ""
-    """Not a boundary yet: a turn of this name still runs."""
+    """The name of a turn that still runs: then it is not a boundary yet."""
 
 
 class Received(msgspec.Struct, frozen=True):
@@ -111,27 +111,27 @@ class SuccessorDeclined(msgspec.Struct, frozen=True):
 
 
 class LeaseTaken(msgspec.Struct, frozen=True):
-    """The kernel gave us the lease; we have every frame that was ever journaled."""
+    """This worker has the lease, and every frame that was ever journaled."""
 
     epoch: int
     cause: Cause
 
 
 class LeaseRefused(msgspec.Struct, frozen=True):
-    """`holder` has the lease ("" when that is not known)."""
+    """`holder` has the lease; "" if the holder is not known."""
 
     holder: str
     cause: Cause
 
 
 class LeaderGone(msgspec.Struct, frozen=True):
-    """The process of `leader` has died, or it said that it leaves."""
+    """The process of `leader` has died, or has announced that it leaves."""
 
     leader: str
 
 
 class LedBy(msgspec.Struct, frozen=True):
-    """The kernel says that `leader` has the lease."""
+    """According to the kernel, `leader` has the lease."""
 
     leader: str
 
@@ -149,7 +149,7 @@ class Fell(msgspec.Struct, frozen=True):
 
 
 class SeatTimerFired(msgspec.Struct, frozen=True):
-    """An alarm that was armed has run out."""
+    """A timer that was armed has run out."""
 
     name: str
 
@@ -189,13 +189,13 @@ class Connect(msgspec.Struct, frozen=True):
 
 
 class TakeLease(msgspec.Struct, frozen=True):
-    """Ask the kernel for the lease, then catch up with the journal; answer `LeaseTaken` or `LeaseRefused`."""
+    """Request the lease from the kernel, then catch up with the journal; feed `LeaseTaken` or `LeaseRefused`."""
 
     cause: Cause
 
 
 class DropLease(msgspec.Struct, frozen=True):
-    """Journal what has to be journaled, then give the lease up."""
+    """Journal what is not journaled yet, then give the lease up."""
 
 
 class SendFinal(msgspec.Struct, frozen=True):
@@ -207,7 +207,7 @@ class SendFinal(msgspec.Struct, frozen=True):
 
 
 class SendTook(msgspec.Struct, frozen=True):
-    """Tell the old leader that we have the lease."""
+    """Tell the old leader that this worker has the lease."""
 
     to: str
     order: int
@@ -220,7 +220,7 @@ class SendFailing(msgspec.Struct, frozen=True):
 
 
 class StartLeading(msgspec.Struct, frozen=True):
-    """We lead: run `on_lead`, then tick."""
+    """This worker leads: run `on_lead`, then tick."""
 
     cause: Cause
 
@@ -243,7 +243,7 @@ class Cancel(msgspec.Struct, frozen=True):
 
 
 class Suspects(msgspec.Struct, frozen=True):
-    """Tell the supervisor that the leader does not do its work."""
+    """Tell the supervisor that the leader does not work."""
 
     leader: str
     reason: str

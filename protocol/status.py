@@ -1,4 +1,4 @@
-"""The status: one object that says what runs, what comes next and how the last deployment ended."""
+"""The status: one object with what runs, what comes next and how the last deployment ended."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = [
 
 
 class Locked(msgspec.Struct, frozen=True):
-    """Who locked, why, and when (wall ns)."""
+    """Who locked deployments, why, and when (wall ns)."""
 
     who: str
     why: str
@@ -42,56 +42,56 @@ class Locked(msgspec.Struct, frozen=True):
 
 
 class JournalSeen(msgspec.Struct, frozen=True):
-    """The leader's journal, as it last said. `failing` is "" when it can be written."""
+    """The leader's journal, as last reported. `failing` is "" when it can be written."""
 
     segment: int
     size: int
     failing: str
-    """Why it cannot be written, and the bot goes on without it."""
+    """Why it cannot be written, so that the bot goes on without it."""
     since: int
     unwritten: int
     recovered: str
-    """How far it went when this worker came to lead, and what was damaged or cut off; "" when nothing was."""
+    """How far it could be read when this worker came to lead, and what was damaged or cut off; "" if nothing was."""
 
 
 class BranchSeen(msgspec.Struct, frozen=True):
-    """A branch that deploys to this home, as it is in its repository."""
+    """A branch whose pushes deploy to this home, as it is in its repository."""
 
     repository: str
     branch: str
     commit: str
-    """What it is at, "" when it is not there."""
+    """The commit it points to, "" if it does not exist."""
     subject: str = ""
     running: str = ""
-    """The commit that runs, "" when what runs was not made of one."""
+    """The commit that runs, "" if the release was not made of a commit."""
     ahead: int | None = None
-    """How many commits it has that do not run; None when that can't be said."""
+    """How many of its commits do not run; None if that is not known."""
     behind: int | None = None
-    """How many commits run that it has not."""
+    """How many commits run that it does not have."""
     deployment: int = 0
-    """The last one of this very commit, 0 when there was none."""
+    """The last deployment of this commit, 0 if there was none."""
     outcome: str = ""
-    """How that ended, "" while it is under way."""
+    """How that deployment ended, "" while it is under way."""
     asked: bool = False
-    """This commit was asked for, and a deployment of it or a refusal is about to follow."""
+    """This commit was requested; a deployment or a refusal follows soon."""
 
 
 class TargetSeen(msgspec.Struct, frozen=True):
-    """How it is with telling one target. `state` is `failing` from a failure until something arrives again."""
+    """The state of one notification target: `failing` from a failure until a notification arrives again."""
 
     name: str
     scheme: str
     state: Literal["ready", "sending", "failing"]
     reason: str
     since: int
-    """Since when it is failing, wall ns; 0 when it is not."""
+    """Since when it has been failing, wall ns; 0 if it is not."""
     waiting: int
     sent: int
     lost: int
 
 
 class PauseNote(msgspec.Struct, frozen=True):
-    """What paused the bot: the command (`pause` or `halt`) with who gave it, or `journal`, which lacks frames.
+    """What paused the bot: a command (`pause` or `halt`) and who sent it, or `journal`, when frames are missing.
 
     `at` is wall ns.
     """
@@ -139,7 +139,7 @@ class DecisionSeen(msgspec.Struct, frozen=True):
 
 
 class InboxSeen(msgspec.Struct, frozen=True):
-    """Events that wait, and how many applied keys are remembered of how many at most; `dropped`: forgotten so far."""
+    """How many events wait, how many applied keys are remembered, and their bound; `dropped` are forgotten so far."""
 
     waiting: int
     remembered: int
@@ -148,7 +148,7 @@ class InboxSeen(msgspec.Struct, frozen=True):
 
 
 class WorkerSeen(msgspec.Struct, frozen=True):
-    """A worker process that is alive. `leaving` says why it was told to leave. `reported` is when it last spoke."""
+    """A worker process that is alive. `leaving` is why it was ordered to leave, `reported` when it last reported."""
 
     worker: str
     release: str
@@ -164,7 +164,7 @@ class WorkerSeen(msgspec.Struct, frozen=True):
 
 
 class StandbySeen(msgspec.Struct, frozen=True):
-    """The spare worker that takes over when the leader dies; `lag` is how late it applied a frame, at the worst."""
+    """The worker that takes over when the leader dies; `lag` is the worst lateness at which it applied a frame."""
 
     worker: str
     state: StandbyState
@@ -173,7 +173,7 @@ class StandbySeen(msgspec.Struct, frozen=True):
 
 
 class DeploymentSeen(msgspec.Struct, frozen=True):
-    """The deployment under way. `at` is when it was begun, `since` when its phase was; `holding` what it waits for."""
+    """The deployment under way. `at` is when it began, `since` when its phase began, `holding` what it waits for."""
 
     deployment: int
     phase: str
@@ -200,7 +200,7 @@ class WaitingSeen(msgspec.Struct, frozen=True):
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """The worker that last ended badly. `traceback` is the end of what it said of that, "" when it said nothing."""
+    """The last failure of a worker. `traceback` is the end of its traceback, "" if there is none."""
 
     worker: str
     release: str
@@ -211,7 +211,7 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class NextStartSeen(msgspec.Struct, frozen=True):
-    """The next start of a bot that no worker leads: `at` is 0 while it is being tried, `failures` those in a row."""
+    """The next start of a bot without a leader: `at` is 0 during the attempt, `failures` counts failures in a row."""
 
     release: str
     at: int
@@ -219,7 +219,7 @@ class NextStartSeen(msgspec.Struct, frozen=True):
 
 
 class HistorySeen(msgspec.Struct, frozen=True):
-    """A history that can't be written: `reason` says why, `waiting` notes are kept in memory, `lost` are not."""
+    """A history that can't be written: why, how many notes wait in memory (`waiting`), and how many are `lost`."""
 
     reason: str
     waiting: int
@@ -233,7 +233,7 @@ class SupervisorSeen(msgspec.Struct, frozen=True):
 
 
 class BotStatus(msgspec.Struct, frozen=True):
-    """The answer to `status`. What is about the leader is "" or 0 when no worker leads."""
+    """The answer to `status`. Fields about the leader are "" or 0 when no worker leads."""
 
     version: int
     bot: str
@@ -255,37 +255,37 @@ class BotStatus(msgspec.Struct, frozen=True):
     reported: int
     interval: int
     ticks: int
-    """Run by this worker."""
+    """Ticks that this worker ran."""
     skipped: int
     late_max: int
     paused: bool
     settings: SettingsNow | None
     """None when the bot has none."""
     commands: tuple[str, ...]
-    """Those that the bot has declared, for `send`."""
+    """The commands that the bot has declared, for `send`."""
     slow: str
-    """What keeps it from its work, "" when nothing does."""
+    """Why it does not work, "" if it does."""
     journal: JournalSeen | None
     inbox: InboxSeen | None
     windows: tuple[WindowSeen, ...]
     decisions: tuple[DecisionSeen, ...]
-    # beside it
+    # other workers, deployments and the home
     workers: tuple[WorkerSeen, ...]
     deployment: DeploymentSeen | None
-    """The one that began last, when several are under way: `abort` cancels it."""
+    """The one that began last, if several are under way: `abort` cancels it."""
     probation: DeploymentSeen | None
-    """The one in its probation, while the next one prepares: `rollback` goes back from it."""
+    """The one in its probation, while the next one prepares: `rollback` reverts it."""
     standby: StandbySeen | None
-    """None when there is to be none."""
+    """None if none is configured."""
     last: DeploymentEnded | None
-    """How the last deployment ended; its `at` is when."""
+    """How the last deployment ended, and when (`at`)."""
     lock: Locked | None
     failure: Failure | None
     outages: tuple[Outage, ...]
-    """Those not yet acknowledged, oldest first; of many, the newest."""
+    """The outages not yet acknowledged, oldest first; of many, only the newest."""
     supervisor: SupervisorSeen
     branches: tuple[BranchSeen, ...] = ()
-    """Those that deploy by a push."""
+    """The branches that deploy by a push."""
     waiting: tuple[WaitingSeen, ...] = ()
     """Deployments that wait for their turn, the next one first."""
     notify: tuple[TargetSeen, ...] = ()
@@ -294,8 +294,8 @@ class BotStatus(msgspec.Struct, frozen=True):
     """None when a worker leads, or the bot is being stopped."""
     descriptors: DescriptorsSeen | None = None
     pause: PauseNote | None = None
-    """What paused the bot, None when it is not paused, or that is not known."""
+    """What paused the bot; None if it is not paused or the cause is unknown."""
     history: HistorySeen | None = None
     """None as long as the history can be written."""
     home_problem: str = ""
-    """Why the home is not where it was, or not whole; "" when it is."""
+    """Why the home is not at its place, or incomplete; "" if neither is so."""

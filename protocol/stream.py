@@ -1,9 +1,9 @@
-"""What a leader and its followers say to each other.
+"""The messages between a leader and its followers.
 
 A follower subscribes with what it already has. The leader answers with the frames it lacks, or, where those are gone,
 with a copy of the state: `Begin`, `Rows` in bounded chunks between ticks, `End`. Frames go on while the copy is under
 way, in the same order: a row is sent as it is at that moment, and later frames change it afterwards, so that when
-`End` arrives the follower has the state of that boundary. Nothing has to stand still for it.
+`End` arrives the follower has the state of that boundary. The bot ticks on meanwhile.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ __all__ = [
 
 
 class Subscribe(msgspec.Struct, frozen=True, tag="subscribe"):
-    """Follower: I am `worker` and have applied frame `number` with `digest` (-1: nothing); send me what comes after."""
+    """Follower: `worker` has applied frame `number` with `digest` (-1: none); send it the frames after that."""
 
     worker: str
     protocol: VersionRange
@@ -48,24 +48,24 @@ class Subscribe(msgspec.Struct, frozen=True, tag="subscribe"):
     number: int
     digest: bytes
     pid: int = 0
-    """For the leader to notice the death of its successor."""
+    """By which the leader notices the death of its successor."""
 
 
 class Ack(msgspec.Struct, frozen=True, tag="ack"):
-    """Follower: applied up to frame `number` and, of a copy under way, `chunk` chunks."""
+    """Follower: has applied up to frame `number` and, of a copy under way, `chunk` chunks."""
 
     number: int
     chunk: int
 
 
 class Offer(msgspec.Struct, frozen=True, tag="offer"):
-    """Follower: I received these; the leader applies them, once."""
+    """Follower: has received these events; the leader applies them, once."""
 
     items: list[Item]
 
 
 class Trial(msgspec.Struct, frozen=True, tag="trial"):
-    """Follower on newer code: this is how the state would look after the handoff. Could you read it?
+    """Follower on newer code: how the state would look after the handoff, for the leader to try to read.
 
     `changes` is every cell and a few rows of each table, in `schema`, translated for the receiver where there is a
     down-migration. The receiver decodes it and throws it away.
@@ -76,27 +76,27 @@ class Trial(msgspec.Struct, frozen=True, tag="trial"):
 
 
 class Took(msgspec.Struct, frozen=True, tag="took"):
-    """Successor: I have the lease."""
+    """Successor: has the lease."""
 
     epoch: int
     order: int
 
 
 class Declined(msgspec.Struct, frozen=True, tag="declined"):
-    """Successor: I could not take over, keep it."""
+    """Successor: could not take over; the leader takes the lease back."""
 
     order: int
     reason: str
 
 
 class Braced(msgspec.Struct, frozen=True, tag="braced"):
-    """Successor: I have received all that you sent, and watch for the final frame of this order."""
+    """Successor: has received everything that was sent, and watches for the final frame of this order."""
 
     order: int
 
 
 class Begin(msgspec.Struct, frozen=True, tag="begin"):
-    """Leader: a copy of the state begins; `position` is where the journal stands."""
+    """Leader: a copy of the state begins; `position` is the end of the journal."""
 
     head: Snapshot
     position: Position
@@ -129,14 +129,14 @@ class FrameSent(msgspec.Struct, frozen=True, tag="frame"):
 
 
 class DecisionNoted(msgspec.Struct, frozen=True, tag="decision"):
-    """Leader: a decision was opened, or (`closed`, an id) closed. The journal has it already."""
+    """Leader: a decision was opened, or closed (`closed` is its id). The journal has that already."""
 
     opened: Opened | None = None
     closed: str = ""
 
 
 class Final(msgspec.Struct, frozen=True, tag="final"):
-    """Leader: the last frame of my epoch; the lease is free; it is yours. `pending` is what my inbox still holds."""
+    """Leader: the last frame of its epoch; the lease is free for the successor. `pending` is the rest of its inbox."""
 
     order: int
     deployment: int
@@ -146,28 +146,28 @@ class Final(msgspec.Struct, frozen=True, tag="final"):
 
 
 class Brace(msgspec.Struct, frozen=True, tag="brace"):
-    """Leader: the next boundary may be the last of my epoch. Answer, and watch for the final frame.
+    """Leader: the next boundary may be the last of its epoch. Answer, and watch for the final frame.
 
-    Who does not know this message passes over it, and gets the final frame all the same.
+    A release that does not know this message ignores it, and gets the final frame nevertheless.
     """
 
     order: int
 
 
 class Failing(msgspec.Struct, frozen=True, tag="failing"):
-    """Leader: I am leaving without a successor; the lease is free."""
+    """Leader: leaves without a successor; the lease is free."""
 
     reason: str
 
 
 class Verdict(msgspec.Struct, frozen=True, tag="verdict"):
-    """Leader: the answer to a `Trial`: empty when readable, else why not."""
+    """Leader: the answer to a `Trial`: empty if readable, else why not."""
 
     problem: str
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
-    """Leader: I cannot serve you; why."""
+    """Leader: cannot serve this follower, and the reason."""
 
     reason: str
 

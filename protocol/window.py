@@ -16,7 +16,7 @@ and so never overlap.
 
 With a zone, offsets are readings of the clock on the wall there: "9h30m" is half past nine on the days of 23
 and 25 hours too. An hour that a zone repeats belongs to a window whole, both times; readings that a zone
-skips fall on the moment of the skip, and a window that lies in skipped time altogether does not happen on
+skips fall on the moment of the skip, and a window that lies entirely in skipped time does not occur on
 that day.
 
 Pure, apart from `zoneinfo` reading the zone's rules when a window with a zone is made.
@@ -42,7 +42,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class WindowError(NeverblinkError, ValueError):
-    """A window that can't be; `value` is what was written, `field` where."""
+    """An invalid window; `value` is what was written, `field` where."""
 
     def __init__(self, message: str, field: str, value: object) -> None:
         super().__init__(message)
@@ -61,7 +61,7 @@ class Span(msgspec.Struct, frozen=True, order=True):
 
 
 class WindowSpec(msgspec.Struct, frozen=True):
-    """A window as it is written and as it crosses the wire; `Window.of` makes one of it."""
+    """A window as it is written and as it is sent; `Window.of` makes a `Window` of it."""
 
     period: str
     opens: str
@@ -75,8 +75,8 @@ class Window:
     """A window and its arithmetic.
 
     `period`, `opens` and `closes` are durations as text ("5m", "-20s"); see the top of this file for what the
-    signs mean. No handoff starts inside a `protected` one. `name` is what ticks and reports call it, by
-    default its own text. `zone` makes it follow local days and needs the period "1d". Raises `WindowError`.
+    signs mean. No handoff starts inside a `protected` window. `name` is its name in ticks and reports, by
+    default made of the durations. `zone` makes it follow local days and needs the period "1d". Raises `WindowError`.
     """
 
     __slots__ = ("_known", "_length", "_opens", "_period", "_zone", "spec")
@@ -105,7 +105,7 @@ class Window:
 
     @classmethod
     def of(cls, spec: WindowSpec) -> Window:
-        """The window that `spec` describes. Raises `WindowError`: the wire checks no windows."""
+        """The window that `spec` describes. Raises `WindowError`, since decoding does not check windows."""
         return cls(
             spec.period,
             opens=spec.opens,
@@ -191,8 +191,8 @@ class Window:
             ) from None
 
     def _next_local(self, t: int) -> Span:
-        # The answer holds until that span closes, so a bot that asks at every tick works it out twice a day.
-        # The pair is replaced whole: threads may ask too.
+        # The span is right until it closes, so a bot that asks at every tick computes it twice a day.
+        # The pair is replaced as one object, since several threads may call this.
         since, span = self._known
         if since <= t < span.closes:
             return span
@@ -227,16 +227,14 @@ class Window:
 
 
 def readable(specs: Iterable[WindowSpec]) -> Iterator[Window]:
-    """The windows of these specs. One that this release cannot read is left out: the worker guards it itself."""
+    """The windows of these specs. A window that this release cannot read is left out: the worker checks it itself."""
     for spec in specs:
         with suppress(WindowError):
             yield Window.of(spec)
 
 
 def first_open(windows: Iterable[Window], t: int, *, protected: bool = True) -> Window | None:
-    """The first of `windows` that is open at `t`: by default only protected ones count, which a handoff waits
-    for.
-    """
+    """The first of `windows` that is open at `t`; by default only protected windows, which a handoff waits for."""
     for window in windows:
         if (window.protected or not protected) and window.open_at(t):
             return window

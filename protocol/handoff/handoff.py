@@ -1,38 +1,37 @@
 """The handoff: the supervisor's view of one deployment.
 
-Everything that decides what happens to a deployment is in this file and in those with its rules, one for each stretch
-of the way: `preparing`, `transfer`, `probation`; `standby` for the third worker, and `resumed` for a supervisor that
-comes back. None of them knows a socket, a process or a clock. The machine sees
-what the two workers report and what the kernel says of their processes, and answers with what to send, to arm and to
-kill.
+Everything that decides what happens to a deployment is in this file and in those with its rules, one for each stage:
+`preparing`, `transfer`, `probation`; `standby` for the third worker, and `resumed` for a restarted supervisor. None of
+them knows a socket, a process or a clock. The machine gets the reports of the two workers and the ends of their
+processes as events, and returns commands: what to send, which timers to arm and which processes to kill.
 
-How it works. The new worker is spawned, gets ready, follows the old one and restores the real state: all that can go
-wrong there ends in ABORTED, and the old worker has noticed nothing. Then the old one is ordered to yield. From that
-moment the supervisor is not in charge: the two workers transfer the lease among themselves, and this machine follows
-what they report. It believes only roles. A worker that reports LEADING holds the lease, whatever was ordered before;
-that is why a lost message, a late cancellation or a supervisor that was away ends in a true picture. Reports of two
-workers can overtake each other; of two that lead, the one with the higher epoch is the truth. Orders are
-repeated until the reports show that they were carried out, which is safe because a worker settles each order once.
+How it works. The new worker is spawned, gets ready, follows the old one and restores the real state. Any failure up to
+here ends in ABORTED, and the old worker is not affected. Then the old worker is ordered to yield. From that moment the
+supervisor does not decide any more: the two workers transfer the lease between themselves, and this machine follows
+their reports. It relies on roles only. A worker that reports LEADING holds the lease, whatever was ordered before;
+therefore the machine ends in the true state after a lost message, a late cancellation or a supervisor's absence.
+Reports of two workers can overtake each other; if both report LEADING, the higher epoch is right. Orders are repeated
+until the reports show that they were carried out, which is safe because a worker settles each order once.
 
 A third worker, the standby, may take the lease when the leader dies (`StandsBy` says that there is one). Then the
-deployment is over, whatever it was waiting for: the worker that reports LEADING leads, whichever it is. When all
-others are dead the machine waits for the standby rather than report that no worker leads.
+deployment has ended, whatever its phase: the worker that reports LEADING leads, whichever it is. When all
+others are dead, the machine waits for the standby before it reports that no worker leads.
 
 A deployment can begin while the one before it is in its probation (`after`). It prepares and rehearses beside the
-leader, and orders nothing until the one before has ended (`Cleared`): until then that one finds out who leads, so the
-death of the leader, or another leader, changes nothing here. When another worker leads in the end, the rehearsal is
-repeated on that one's state.
+leader, and orders nothing until the one before has ended (`Cleared`). Until then the earlier deployment determines
+which worker leads, so the leader's death, or another leader, changes nothing here. If another worker leads in the end,
+the rehearsal is repeated on that worker's state.
 
-A supervisor can end and another one resume the deployment. The machine is data, and kept; events that it missed do
-not come again, so it gets a `HandoffResumed` with the state of the two workers by then, and goes to the phase that
-matches. What was kept last may be behind what was done last, by the one step that was not written any more: an order
+A supervisor can end and another one resume the deployment. The machine is data, and is stored. Missed events do not
+come again, so the machine gets a `HandoffResumed` with the present state of the two workers, and goes to the phase that
+matches. The stored machine may be one step behind, because the last step was carried out but not stored: an order
 can be out that the machine does not know of.
 
-The one thing it never does is to conclude that a worker may lead. It kills, the kernel frees the lease, and a worker
+The machine never concludes that a worker may lead. It kills a process, the kernel frees the lease, and a worker
 takes it.
 
-`RULES` is the whole machine: for each phase the events it answers to, the function, and the phases that may follow. An
-event without a place in the current phase changes nothing. The diagram in docs/protocol.md is drawn from it.
+`RULES` is the whole machine: for each phase its events, the function of each, and the phases that may follow. An
+event without a rule in the current phase changes nothing. The diagram in docs/protocol.md is drawn from it.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ from .handoff_events import (
     TimerFired,
     Withdrawn,
 )
-from .resumed import found
+from .resumed import resume
 from .state import HandoffState
 
 __all__ = ["RULES", "Handoff", "HandoffRule"]
@@ -81,7 +80,7 @@ class Handoff(HandoffState):
                     return standby.alone(self) if self.phase is Phase.SUCCEEDING else []
             case Seen(role="leading", epoch=epoch) if epoch:
                 if epoch < self.epoch:
-                    # Two workers' reports arrive in any order: this one was sent before the newer leader took over.
+                    # Reports of two workers arrive in any order: this report is from before the newer leader took over.
                     return []
                 if event.worker not in (self.old, self.new):
                     return standby.succeeded(self, event) if not self.after else []
@@ -92,7 +91,7 @@ class Handoff(HandoffState):
 
 
 class HandoffRule(msgspec.Struct, frozen=True):
-    """How a phase answers an event: the function, and every phase it may lead to."""
+    """A phase's rule for an event: the function, and every phase that may follow."""
 
     act: Callable[..., list[HandoffCommand]]
     leads_to: tuple[Phase, ...]
@@ -173,7 +172,7 @@ RULES: dict[Phase, dict[type, HandoffRule]] = {
             (_P.TRANSFERRING, _P.PROBATION, _P.REVERTING, _P.ABORTED, _P.ROLLED_BACK, _P.DONE),
         ),
         Exited: HandoffRule(transfer.died, (_P.TRANSFERRING, _P.ABORTED, _P.SUCCEEDING)),
-        # The old worker may know before we do that the new one took over, and then hung.
+        # The old worker may learn earlier that the new one took over and then hung.
         Suspected: HandoffRule(probation.suspected, (_P.TRANSFERRING,)),
         AbortRequested: HandoffRule(transfer.revoke, (_P.TRANSFERRING,)),
         TimerFired: HandoffRule(transfer.ask_to_lead, (_P.TRANSFERRING,)),
@@ -215,4 +214,4 @@ RULES: dict[Phase, dict[type, HandoffRule]] = {
 
 for _rules in RULES.values():
     if _rules:
-        _rules[HandoffResumed] = HandoffRule(found, tuple(Phase))
+        _rules[HandoffResumed] = HandoffRule(resume, tuple(Phase))

@@ -1,4 +1,4 @@
-"""The events and commands of `handoff`: what its driver feeds it, and what it tells its driver to do."""
+"""The events and commands of `handoff`: the input from its driver, and what the driver has to do."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 NO_BOUNDARY = "no boundary in time"
-"""How the reason begins when the old worker reached no boundary; programs tell this abort from the others by it."""
+"""The beginning of the reason when the old worker reached no boundary; programs recognize this abort by it."""
 
 
 class Phase(Enum):
@@ -48,15 +48,15 @@ class Phase(Enum):
     WAITING = "waiting"
     """The old worker was ordered to yield at its next boundary."""
     CANCELLING = "cancelling"
-    """The order was taken back; the old worker has not confirmed yet, and may have yielded already."""
+    """The order was cancelled; the old worker has not confirmed that yet, and may have yielded already."""
     TRANSFERRING = "transferring"
     """The old worker has yielded, the new one does not lead yet."""
     PROBATION = "probation"
-    """The new worker leads, the old one follows along."""
+    """The new worker leads, and the old one follows it."""
     REVERTING = "reverting"
     """The new worker was ordered to yield back."""
     RETIRING = "retiring"
-    """The deployment stands; the old worker is leaving."""
+    """The deployment is final; the old worker is leaving."""
     SUCCEEDING = "succeeding"
     """Only the standby is left, and is about to lead."""
     DONE = "done"
@@ -84,7 +84,7 @@ class Seen(msgspec.Struct, frozen=True):
 
 
 class CannotRead(msgspec.Struct, frozen=True):
-    """A worker said that it failed and leaves; why."""
+    """A worker has reported that it failed and leaves, and the reason."""
 
     worker: str
     reason: str
@@ -98,13 +98,13 @@ class Exited(msgspec.Struct, frozen=True):
 
 
 class Suspected(msgspec.Struct, frozen=True):
-    """A worker that follows says the leader does not do its work."""
+    """A follower reports that the leader does not work."""
 
     by: str
     leader: str
     reason: str
     decision: str = ""
-    """The decision the leader has open, as far as known: one is not cut for being slow."""
+    """The leader's open decision, as far as known: a slow decision is not interrupted."""
 
 
 class Withdrawn(msgspec.Struct, frozen=True):
@@ -121,43 +121,43 @@ class AbortRequested(msgspec.Struct, frozen=True):
 
 
 class RollbackRequested(msgspec.Struct, frozen=True):
-    """The operator, or the worker's own word, wants the old code back."""
+    """The operator, or a report of the worker itself, requires the old code again."""
 
     reason: str
 
 
 class TimerFired(msgspec.Struct, frozen=True):
-    """An alarm has run out."""
+    """A timer has run out."""
 
     name: str
 
 
 class Cleared(msgspec.Struct, frozen=True):
-    """The deployment before this one has ended. `leader` leads now, under `epoch`; "": no worker does."""
+    """The deployment before this one has ended. `leader` leads now, under `epoch`; "" if no worker leads."""
 
     leader: str
     epoch: int
 
 
 class StandsBy(msgspec.Struct, frozen=True):
-    """This third worker has the state and takes the lease when its leader dies; "": there is none (any more)."""
+    """This third worker has the state and takes the lease when its leader dies; "" if there is none (any more)."""
 
     worker: str
 
 
 class HandoffResumed(msgspec.Struct, frozen=True):
-    """A supervisor has come back to the deployment: what its workers are now, None for one whose process has ended."""
+    """A supervisor resumes the deployment: its workers' present states, None for a worker whose process has ended."""
 
     old: Seen | None
     new: Seen | None
     settled: int = 0
     """The highest order that the old worker has carried out or cancelled."""
     third: Seen | None = None
-    """A worker beside the two that leads, or else one that guards."""
+    """A third worker that leads, or else one that guards."""
     cleared: bool = True
     """The deployment before this one, if there was one, has ended too."""
     last: str = ""
-    """The worker that took the lease last, dead or alive, as the lease's file says; "" when that is not known."""
+    """The worker that took the lease last, dead or alive, according to the lease's file; "" if unknown."""
 
 
 HandoffEvent = (
@@ -193,7 +193,7 @@ class SendTo(msgspec.Struct, frozen=True):
 
 
 class Dismiss(msgspec.Struct, frozen=True):
-    """A worker is not needed: ask it to retire, and end it when it does not."""
+    """A worker is not needed: order it to retire, and kill it if it does not."""
 
     worker: str
 
@@ -206,7 +206,7 @@ class Kill(msgspec.Struct, frozen=True):
 
 
 class ArmTimer(msgspec.Struct, frozen=True):
-    """Feed `RungOut(name)` after its time: start, rehearse, boundary, repeat, probation, retire or succeed."""
+    """Feed `TimerFired(name)` after its time: start, rehearse, boundary, repeat, probation, retire or succeed."""
 
     name: str
 

@@ -1,8 +1,7 @@
-"""The handoff before anything is at stake: the new worker starts, follows and rehearses, and may wait its turn.
+"""The handoff before the order to yield: the new worker starts, follows and rehearses, and may wait its turn.
 
 The rules of the phases PREPARING, REHEARSING and PREPARED. The old worker has been ordered nothing and notices
-nothing; a handoff that was found again cannot be sure of that (`doubt`). One behind another (`after`) does not ask who
-leads.
+nothing; a resumed handoff cannot be sure of that (`doubt`). A handoff behind another one (`after`) ignores who leads.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ def begin(handoff: HandoffState, event: DeployRequested) -> list[HandoffCommand]
 
 
 def seen(handoff: HandoffState, event: Seen) -> list[HandoffCommand]:
-    """The new worker is ready: it is to follow and rehearse."""
+    """The new worker is ready: have it follow and rehearse."""
     if event.worker != handoff.new or not event.ready:
         return []
     handoff.phase = Phase.REHEARSING
@@ -45,7 +44,7 @@ def seen(handoff: HandoffState, event: Seen) -> list[HandoffCommand]:
 
 
 def seen_rehearsing(handoff: HandoffState, event: Seen) -> list[HandoffCommand]:
-    """The new worker has caught up: order the old one to yield, if that is what comes next."""
+    """The new worker has caught up: order the old one to yield, if that is the next step."""
     if handoff.doubt and _is_under_way(event, handoff.old if not handoff.after else "", handoff.new):
         handoff.phase = Phase.WAITING
         return [DisarmTimer("rehearse"), *transfer.seen_waiting(handoff, event)]
@@ -60,7 +59,7 @@ def seen_rehearsing(handoff: HandoffState, event: Seen) -> list[HandoffCommand]:
 
 
 def seen_prepared(handoff: HandoffState, event: Seen) -> list[HandoffCommand]:
-    """The new worker waits its turn; it may come to lead when the one it follows dies."""
+    """The new worker waits its turn; it may come to lead when its leader dies."""
     leads = (event.worker, event.role) == (handoff.new, "leading")
     return probation.enter(handoff) if leads else []
 
@@ -87,7 +86,7 @@ def cleared(handoff: HandoffState, event: Cleared) -> list[HandoffCommand]:
 def give_up(
     handoff: HandoffState, event: CannotRead | Exited | AbortRequested | TimerFired
 ) -> list[HandoffCommand]:
-    """Nothing was ordered yet: the old worker leads and knows nothing of this."""
+    """Abort: nothing was ordered yet, so the old worker leads on and is not affected."""
     match event:
         case TimerFired("repeat") if handoff.phase is Phase.REHEARSING:
             return [*handoff.have_it_follow(), ArmTimer("repeat")]
@@ -116,7 +115,7 @@ def _order_the_old(handoff: HandoffState) -> list[HandoffCommand]:
 
 
 def _is_under_way(event: Seen, old: str, new: str) -> bool:
-    """Whether the report is one of a handoff that was ordered."""
+    """Whether the report shows a handoff that was ordered."""
     return (event.worker, event.role) == (new, "leading") or (
         event.worker == old and event.role in ("yielding", "following")
     )

@@ -1,4 +1,4 @@
-"""The handoff when the new worker leads: the old one follows along, and then the deployment stands or is rolled back.
+"""The handoff while the new worker leads and the old one follows: then the deployment is final or is rolled back.
 
 The rules of the phases PROBATION, REVERTING and RETIRING.
 """
@@ -42,18 +42,18 @@ __all__ = [
 
 
 _SETTLED = -1
-"""As `asked`: the old worker died a while ago, so what the new one reports now, under whatever epoch, is true."""
+"""As `asked`: the old worker died a while ago, so the new worker's report is true under any epoch."""
 
 
 def enter(handoff: HandoffState) -> list[HandoffCommand]:
-    """The new worker leads. What was asked for in the meantime, or happened, may end the probation at once."""
+    """The new worker leads. A request or an event of the meantime may end the probation at once."""
     handoff.phase = Phase.PROBATION
     handoff.committed = True
     handoff.after = 0
     settled: list[HandoffCommand] = [DisarmTimer("boundary"), DisarmTimer("repeat")]
     if not handoff.old_lives:
         return [*settled, *handoff.finish(Phase.DONE, "the old worker ended during the transfer")]
-    # A false start of the way out (a boundary not reached in time, after all reached) is not a reason to revert.
+    # A cancelled order that was carried out after all (the boundary came too late) is not a reason to revert.
     if handoff.revoked:
         return [*settled, *revert(handoff, RollbackRequested(handoff.reason))]
     handoff.reason = ""
@@ -68,14 +68,14 @@ def seen(handoff: HandoffState, event: Seen) -> list[HandoffCommand]:
 
 
 def seen_reverting(handoff: HandoffState, event: Seen) -> list[HandoffCommand]:
-    """The old worker leads again, or the new one does once more and needs another order."""
+    """The old worker leads again, or the new one leads once more and needs another order."""
     if not handoff.old_lives:
         leads = (event.worker, event.role) == (handoff.new, "leading")
-        # A report from before it yielded can arrive after the news of the death. Later ones are true.
+        # A report from before it yielded can arrive after the event of the death. Later reports are true.
         return handoff.finish(Phase.DONE, handoff.reason) if leads and event.epoch > handoff.asked else []
     if (event.worker, event.role) == (handoff.new, "leading") and 0 < handoff.asked < handoff.epoch:
-        # It yielded, no worker took over, and it took the lease back: that order is settled, so it takes another one.
-        # Once: a frame that was lost comes through then, and beside an old worker that hangs each try costs ticks.
+        # It yielded, no worker took over, and it took the lease back: that order is settled, so it needs another one.
+        # Only once: that is enough for a lost frame, and with a hung old worker each attempt costs ticks.
         handoff.order += 2
         handoff.asked = 0
         return [handoff.yield_back(), ArmTimer("repeat")]
@@ -83,7 +83,7 @@ def seen_reverting(handoff: HandoffState, event: Seen) -> list[HandoffCommand]:
 
 
 def died(handoff: HandoffState, event: Exited) -> list[HandoffCommand]:
-    """A worker has died: the old one guards the new one, and is the only way back."""
+    """A worker has died: the old one guards the new one, and is needed for a rollback."""
     if not handoff.old_lives and not handoff.new_lives:
         reason = handoff.reason or "both workers ended"
         if handoff.standby:
@@ -100,7 +100,7 @@ def died(handoff: HandoffState, event: Exited) -> list[HandoffCommand]:
             ArmTimer("succeed"),
         ]
     if handoff.phase is Phase.REVERTING:
-        # If it had led already, no worker leads: the new one has yielded, and does not promote itself.
+        # If the old worker had led already, no worker leads: the new one has yielded, and does not promote itself.
         handoff.reason = "the old worker ended while it was to lead again"
         handoff.asked = handoff.asked or handoff.epoch
         return [DisarmTimer("boundary"), SendTo(handoff.new, Lead()), ArmTimer("repeat"), ArmTimer("succeed")]
@@ -108,14 +108,14 @@ def died(handoff: HandoffState, event: Exited) -> list[HandoffCommand]:
 
 
 def failed(handoff: HandoffState, event: CannotRead) -> list[HandoffCommand]:
-    """The new worker says why it fails: that is why it will have been rolled back."""
+    """The new worker reports why it fails: that is the reason of the rollback that follows."""
     if event.worker == handoff.new:
         handoff.reason = handoff.reason or event.reason
     return []
 
 
 def suspected(handoff: HandoffState, event: Suspected) -> list[HandoffCommand]:
-    """The old worker says that the new one hangs: end it, and the kernel frees the lease."""
+    """The old worker reports that the new one hangs: kill that one, and the kernel frees the lease."""
     if event.by != handoff.old or event.leader != handoff.new or event.decision or not handoff.new_lives:
         return []
     handoff.reason = handoff.reason or event.reason
@@ -123,7 +123,7 @@ def suspected(handoff: HandoffState, event: Suspected) -> list[HandoffCommand]:
 
 
 def revert(handoff: HandoffState, event: RollbackRequested | AbortRequested) -> list[HandoffCommand]:
-    """Have the new worker yield back."""
+    """Order the new worker to yield back."""
     handoff.reason = event.reason
     handoff.phase = Phase.REVERTING
     handoff.asked = handoff.epoch
@@ -144,7 +144,7 @@ def revert_alarm(handoff: HandoffState, event: TimerFired) -> list[HandoffComman
         case "succeed":
             return [Kill(handoff.old, STOPPED)]
         case "boundary" if handoff.new_lives:
-            # The new worker reached no boundary in time. It goes on leading, and its probation begins again.
+            # The new worker reached no boundary in time. It leads on, and its probation begins again.
             handoff.phase = Phase.PROBATION
             handoff.reason = ""
             handoff.asked = 0
@@ -159,7 +159,7 @@ def revert_alarm(handoff: HandoffState, event: TimerFired) -> list[HandoffComman
 
 
 def conclude(handoff: HandoffState, event: TimerFired) -> list[HandoffCommand]:
-    """The probation is over: the deployment stands."""
+    """The probation is over: the deployment is final."""
     if event.name != "probation":
         return []
     handoff.phase = Phase.RETIRING

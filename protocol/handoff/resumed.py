@@ -1,7 +1,7 @@
-"""The handoff found again: a supervisor has come back to it, and finds the workers in whatever state they are.
+"""The handoff resumed: a supervisor goes on with it, with the workers in any state.
 
-What was kept last may be behind what was done last by one step, so what the workers say decides, and what was kept only
-where they say nothing. An order that may be out is given or taken back once more, which a worker settles once.
+The stored machine may be one step behind. Therefore the workers' reports decide, and what was stored only where there
+is no report. An order that may be out is given or cancelled once more, which is safe since a worker settles it once.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from .handoff_events import (
 )
 from .state import BEFORE, NEW_LEADS, HandoffState
 
-__all__ = ["found"]
+__all__ = ["resume"]
 
-_UNSEEN = "ended while no supervisor looked"
+_UNSEEN = "ended while no supervisor ran"
 
 
-def found(handoff: HandoffState, event: HandoffResumed) -> list[HandoffCommand]:
-    """Go to the phase that the workers' reports speak for. They were made one after the other, not at once."""
+def resume(handoff: HandoffState, event: HandoffResumed) -> list[HandoffCommand]:
+    """Go to the phase that follows from the workers' reports. These were made one after the other, not at once."""
     old, new, third = event.old, event.new, event.third
     if handoff.after and event.cleared and _leads(third):
         # The deployment before this one was rolled back.
@@ -51,14 +51,14 @@ def found(handoff: HandoffState, event: HandoffResumed) -> list[HandoffCommand]:
 
 
 def _behind(handoff: HandoffState, new: Seen | None) -> list[HandoffCommand]:
-    """Who leads is for the deployment before this one to find out."""
+    """The deployment before this one has to determine which worker leads."""
     if new is None or not handoff.new_lives:
         return [Dismiss(handoff.new), *handoff.finish(Phase.ABORTED, f"the new worker {_UNSEEN}")]
     return _still_preparing(handoff, new)
 
 
 def _still_preparing(handoff: HandoffState, new: Seen) -> list[HandoffCommand]:
-    """No order was given as far as we know: go on from where the new worker is."""
+    """No order is known to be given: go on with the new worker in its present role."""
     if new.role == "joining":
         handoff.phase = Phase.PREPARING
         return [ArmTimer("start"), *preparing.seen(handoff, new)]
@@ -73,7 +73,7 @@ def _still_preparing(handoff: HandoffState, new: Seen) -> list[HandoffCommand]:
 
 
 def _led_by_new(handoff: HandoffState, old: Seen | None) -> list[HandoffCommand]:
-    """It was handed over: it is retiring, being reverted or in its probation."""
+    """The new worker leads: the deployment is retiring, being reverted or in its probation."""
     if old is None:
         retired = handoff.phase is Phase.RETIRING
         return handoff.finish(Phase.DONE, handoff.reason if retired else f"the old worker {_UNSEEN}")
@@ -87,7 +87,7 @@ def _led_by_new(handoff: HandoffState, old: Seen | None) -> list[HandoffCommand]
 
 
 def _led_by_old(handoff: HandoffState, old: Seen, new: Seen | None, settled: int) -> list[HandoffCommand]:
-    """It was handed over and back, or not at all: then the order may be out."""
+    """The new worker has led and yielded back, or has never led: then the order may be out."""
     if handoff.phase in NEW_LEADS or handoff.came_between(old.epoch):
         if new is None:
             handoff.reason = handoff.reason or f"the new worker {_UNSEEN}"
@@ -110,8 +110,8 @@ def _led_by_old(handoff: HandoffState, old: Seen, new: Seen | None, settled: int
 def _without_a_leader(
     handoff: HandoffState, old: Seen | None, new: Seen | None, last: str
 ) -> list[HandoffCommand]:
-    """The lease is between the two, or the worker that had it is dead."""
-    # That a dead worker took the lease may not have been kept any more. The lease's file says it.
+    """Neither worker leads: the lease is on its way, or its holder is dead."""
+    # A dead worker may have taken the lease without the stored machine showing it. The lease's file shows it.
     led = handoff.phase in NEW_LEADS or (not handoff.new_lives and last == handoff.new)
     if not handoff.old_lives and not handoff.new_lives:
         if handoff.standby:
@@ -135,7 +135,7 @@ def _without_a_leader(
 
 
 def _without_the_old(handoff: HandoffState, new: Seen | None, led: bool) -> list[HandoffCommand]:
-    """The new worker is to lead if it has the state; if it led before, it will again."""
+    """The old worker is dead: the new one has to lead if it has the state; if it led before, it leads again."""
     if led:
         return handoff.finish(Phase.DONE, f"the old worker {_UNSEEN}")
     if handoff.phase in BEFORE or new is None or not new.loaded:

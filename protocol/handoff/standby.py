@@ -25,17 +25,17 @@ __all__ = ["alarm", "alone", "died", "note", "seen", "succeeded", "wait_for_it"]
 
 
 def note(handoff: HandoffState, event: StandsBy) -> list[HandoffCommand]:
-    """There is a standby, or none any more. The one we wait for stays the one."""
+    """There is a standby, or none any more. While the machine waits for a standby, it does not change to another."""
     if handoff.phase is not Phase.SUCCEEDING:
         handoff.standby = event.worker
     return []
 
 
 def succeeded(handoff: HandoffState, event: Seen) -> list[HandoffCommand]:
-    """A worker that is none of the two leads: it took the lease when its leader had died."""
+    """A third worker leads: it took the lease when its leader had died."""
     if event.epoch == handoff.epoch:
         return []
-    # A taking of the lease that was not reported was the new worker's.
+    # If a lease was taken and not reported, the new worker took it.
     led = (
         handoff.committed
         or handoff.phase in NEW_LEADS
@@ -63,7 +63,7 @@ def wait_for_it(handoff: HandoffState, reason: str) -> list[HandoffCommand]:
 
 
 def alarm(handoff: HandoffState, event: TimerFired) -> list[HandoffCommand]:
-    """Ask it once more; and when it has not led in time, do not wait for it any longer."""
+    """Repeat the order; and when the standby does not lead in time, stop waiting for it."""
     match event.name:
         case "repeat":
             return [SendTo(handoff.standby, Lead()), ArmTimer("repeat")]
@@ -74,12 +74,12 @@ def alarm(handoff: HandoffState, event: TimerFired) -> list[HandoffCommand]:
 
 
 def seen(handoff: HandoffState, event: Seen) -> list[HandoffCommand]:
-    """Reports of the two are old news; that the standby leads is seen before the table is asked."""
+    """Reports of the two are outdated; `step` handles the standby's own before it uses the table."""
     return []
 
 
 def died(handoff: HandoffState, event: Exited) -> list[HandoffCommand]:
-    """The new worker, which was dismissed, has ended: the standby is what we wait for."""
+    """The dismissed new worker has ended: wait on for the standby."""
     return []
 
 

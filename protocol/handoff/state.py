@@ -1,4 +1,4 @@
-"""What the handoff knows of its deployment, and what the rules of all its phases need."""
+"""The state of a handoff, and the functions that the rules of several phases use."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ BEFORE = (Phase.PREPARING, Phase.REHEARSING, Phase.PREPARED)
 NEW_LEADS = (Phase.PROBATION, Phase.REVERTING, Phase.RETIRING)
 """The phases in which the new worker leads, as far as is known."""
 STOPPED = "it did not take the lease in time"
-"""Why a worker is killed that was asked to lead and did nothing."""
+"""Why a worker is killed that was ordered to lead and did not."""
 
 _ALARMS = ("start", "rehearse", "boundary", "repeat", "probation", "retire", "succeed")
 
 
 class HandoffState(msgspec.Struct):
-    """One deployment, from `old` to `new`, as far as the supervisor has heard. It is data, and kept.
+    """One deployment, from `old` to `new`, as far as the supervisor knows. It is data, and is stored.
 
-    `order` and `order + 1` are this deployment's order numbers: one for the handoff, one for the way back. With
-    `rehearse_only` the deployment ends, as DONE, where the order would be given.
+    `order` and `order + 1` are this deployment's order numbers: the first for the handoff, the second for the rollback.
+    With `rehearse_only` the deployment ends, as DONE, where the order would be given.
     """
 
     deployment: int
@@ -50,7 +50,7 @@ class HandoffState(msgspec.Struct):
     old_lives: bool = True
     new_lives: bool = True
     revoked: bool = False
-    """The operator cancelled: if the transfer happened all the same, undo it."""
+    """The operator cancelled: if the transfer happens nevertheless, undo it."""
     epoch: int = 0
     """The highest epoch under which a worker has reported to lead."""
     standby: str = ""
@@ -60,16 +60,16 @@ class HandoffState(msgspec.Struct):
     granted: int = 0
     """The epoch under which the old worker leads as the deployment begins; 0 when that is not known."""
     doubt: bool = False
-    """The order may be out, though the machine has not given it as far as it knows."""
+    """The order may be out, although the stored machine has not given it."""
     after: int = 0
-    """The deployment that is in its probation and has to end before this one may hand over; 0: there is none."""
+    """The deployment in its probation that has to end before this one may hand over; 0 if there is none."""
     asked: int = 0
-    """The epoch under which the new worker was ordered to yield back; 0 when it is not, or not once more."""
+    """The epoch under which the new worker was ordered to yield back; 0 when it was not, or not once more."""
 
     def came_between(self, epoch: int) -> bool:
         """Whether the new worker led, if only for a moment, before the old one did under `epoch`.
 
-        Each taking of the lease is one epoch: one that was not reported was the new worker's.
+        Each time a worker takes the lease, a new epoch begins. An epoch that was not reported was the new worker's.
         """
         return bool(self.granted) and epoch > self.granted + 1
 
@@ -83,21 +83,21 @@ class HandoffState(msgspec.Struct):
             self.standby = ""
 
     def have_it_follow(self) -> list[HandoffCommand]:
-        """The order to the new worker to follow the old one, if there is one to follow."""
+        """The order to the new worker to follow the old one, if the old one is alive."""
         # Beside a leader that died, the new worker finds the next one by itself.
         return [SendTo(self.new, Follow(self.old))] if self.old_lives else []
 
     def yield_to_new(self) -> SendTo:
-        """The order that the deployment is about. It may be sent again: a worker settles each order once."""
+        """The order to hand over. It may be sent again: a worker settles each order once."""
         return SendTo(self.old, YieldTo(self.order, self.new, self.deployment, self.force))
 
     def yield_back(self) -> SendTo:
-        """The order that undoes it, with the next number."""
-        # Past a protected window only when the deployment was allowed to: a rollback is a handoff too.
+        """The order to yield back, with the next number."""
+        # Inside a protected window only if the deployment was allowed to: a rollback is a handoff too.
         return SendTo(self.new, YieldTo(self.order + 1, self.old, self.deployment, self.force, back=True))
 
     def finish(self, phase: Phase, reason: str, third: str = "") -> list[HandoffCommand]:
-        """End the deployment in `phase`. The leader is `third`, or the one of the two that the phase speaks for."""
+        """End the deployment in `phase`. The leader is `third`, or the one of the two that follows from the phase."""
         self.phase = phase
         self.reason = reason
         new_leads = phase is Phase.DONE and not self.rehearse_only
@@ -107,12 +107,12 @@ class HandoffState(msgspec.Struct):
 
 
 def disarm_all() -> list[HandoffCommand]:
-    """Put out every alarm there is, armed or not."""
+    """Disarm every timer, armed or not."""
     return [DisarmTimer(name) for name in _ALARMS]
 
 
 def why(event: HandoffEvent, phase: Phase) -> str:
-    """The reason that `event`, in `phase`, gives for not going on: words for an operator."""
+    """Why the deployment does not go on after `event` in `phase`, in words for an operator."""
     match event:
         case TimerFired("start"):
             return "the new worker was not ready in time"

@@ -1,7 +1,7 @@
 """The handoff while the order to yield is out: the lease goes from the old worker to the new one, or stays.
 
-The rules of the phases WAITING, CANCELLING and TRANSFERRING. The two workers settle it among themselves; what is sent
-here keeps them from waiting for what was lost, or for one that is dead.
+The rules of the phases WAITING, CANCELLING and TRANSFERRING. The two workers transfer the lease between themselves; the
+commands of these rules keep them from waiting for a lost message or a dead worker.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["ask_to_lead", "cancel", "cancel_again", "died", "revoke", "seen", "s
 
 
 def seen_waiting(handoff: HandoffState, event: Seen) -> list[HandoffCommand]:
-    """The order is out, or being taken back: the next report says whether it was carried out."""
+    """The order is out, or being cancelled: the next report shows whether it was carried out."""
     match event:
         case Seen(worker=handoff.new, role="leading"):
             return probation.enter(handoff)
@@ -41,7 +41,7 @@ def seen_waiting(handoff: HandoffState, event: Seen) -> list[HandoffCommand]:
 
 
 def seen(handoff: HandoffState, event: Seen) -> list[HandoffCommand]:
-    """The old worker has yielded: the worker that leads now says how that ended."""
+    """The old worker has yielded: the next worker that reports LEADING shows the result."""
     match event:
         case Seen(worker=handoff.new, role="leading"):
             return probation.enter(handoff)
@@ -57,7 +57,7 @@ def seen(handoff: HandoffState, event: Seen) -> list[HandoffCommand]:
 
 
 def cancel(handoff: HandoffState, event: AbortRequested | TimerFired | CannotRead) -> list[HandoffCommand]:
-    """Take the order back, or give it once more when that is all that the alarm asks for."""
+    """Cancel the order, or repeat it if the event is only the timer for that."""
     match event:
         case TimerFired("repeat"):
             return [handoff.yield_to_new(), ArmTimer("repeat")]
@@ -81,21 +81,21 @@ def cancel_again(handoff: HandoffState, event: TimerFired) -> list[HandoffComman
 
 
 def withdrawn(handoff: HandoffState, event: Withdrawn) -> list[HandoffCommand]:
-    """The old worker leads and will not yield: nothing has happened."""
+    """The old worker leads on and will not yield: abort."""
     if event.worker != handoff.old or event.order != handoff.order:
         return []
     return [Dismiss(handoff.new), *handoff.finish(Phase.ABORTED, handoff.reason)]
 
 
 def revoke(handoff: HandoffState, event: AbortRequested) -> list[HandoffCommand]:
-    """The operator cancels what cannot be stopped any more: it is to be undone."""
+    """The operator cancels a transfer that cannot be stopped any more: note that it has to be undone."""
     handoff.revoked = True
     handoff.reason = event.reason
     return []
 
 
 def died(handoff: HandoffState, event: Exited) -> list[HandoffCommand]:
-    """A worker has died with the order out: the other one is to lead, or has never stopped."""
+    """A worker has died with the order out: the other one has to lead, or has never stopped."""
     if not handoff.old_lives and not handoff.new_lives:
         if handoff.standby:
             return standby.wait_for_it(handoff, "both workers ended")
@@ -109,19 +109,19 @@ def died(handoff: HandoffState, event: Exited) -> list[HandoffCommand]:
                 SendTo(handoff.old, CancelYield(handoff.order)),
                 ArmTimer("repeat"),
             ]
-        # The old one takes the lease back by itself, unless it does nothing any more.
+        # The old worker takes the lease back by itself, unless it hangs.
         return [ArmTimer("succeed")] if handoff.phase is Phase.TRANSFERRING else []
     handoff.phase = Phase.TRANSFERRING
     if handoff.standby:
-        # One of the two takes the lease by itself; the standby's code is the proven one.
+        # The new worker or the standby takes the lease without an order; the standby's code is proven.
         handoff.reason = handoff.reason or why(event, handoff.phase)
         return [DisarmTimer("boundary"), ArmTimer("repeat")]
-    # The old worker died with the state in the new one's hands and in the journal: go forward.
+    # The old worker died, and the new one and the journal have the state: go forward.
     return [DisarmTimer("boundary"), SendTo(handoff.new, Lead()), ArmTimer("repeat"), ArmTimer("succeed")]
 
 
 def ask_to_lead(handoff: HandoffState, event: TimerFired) -> list[HandoffCommand]:
-    """No worker has led for a while: those that are left may. The kernel refuses one that comes too late.
+    """No worker has led for a while: order one that is alive to lead. The kernel refuses it if another was first.
 
     The old worker takes the lease back by itself when the new one does not come, but not when it hangs.
     """

@@ -145,4 +145,4 @@ def test_what_a_bot_answers_and_json_cannot_say_is_answered_with_that(value: Any
     assert (answer.id, answer.status) == ("3", "error")
     assert answer.error is not None
     assert answer.error.code == "failed"
-    assert "cannot be said in JSON" in answer.error.message
+    assert "cannot be encoded as JSON" in answer.error.message

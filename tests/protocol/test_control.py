@@ -79,7 +79,7 @@ def test_an_id_that_is_there_twice_is_one_command() -> None:
     assert not again.refused
     other = parse(b"[" + PAUSE + b', {"op":"resume","id":"1"}]')
     assert [wanted.op for wanted in other.wanted] == ["pause"]
-    assert "id '1' is there twice, for two commands" in other.refused[0].problem
+    assert "id '1' is given to two commands" in other.refused[0].problem
 
 
 def test_what_a_command_asks_for_is_known_however_it_was_written() -> None:
