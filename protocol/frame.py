@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from .grid import ClockStep, Gap
+from .grid import ClockStep, Gap, LostTime
 from .wire import MessageCodec
 
 __all__ = [
@@ -203,6 +203,8 @@ class Vitals(msgspec.Struct, frozen=True, array_like=True):
     """What operators have set, as in a frame; empty when nothing ever was."""
     ahead: int = 0
     """By how many indices the grid is ahead of the wall clock, as in the last tick's frame."""
+    lost: tuple[LostTime, ...] = ()
+    """The times since the last tick in which no tick could run, oldest first."""
 
 
 _codec: MessageCodec[Frame] = MessageCodec(Frame, "a frame")

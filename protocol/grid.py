@@ -16,6 +16,7 @@ Pure: times come in as `int` nanoseconds, wall times since the UTC epoch.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -24,12 +25,14 @@ from . import duration
 from .errors import NeverblinkError
 
 __all__ = [
+    "START_GRACE",
     "STEP_THRESHOLD",
     "ClockReading",
     "ClockStep",
     "Gap",
     "Grid",
     "GridError",
+    "LostTime",
     "Plan",
     "Policy",
     "detect_step",
@@ -43,6 +46,7 @@ Policy = Literal["skip", "catch-up"]
 GapKind = Literal["skipped", "missed"]
 
 START_GRACE = 50_000_000
+"""A new bot still runs a tick that was due so long ago, ns, or half an interval if that is less."""
 STEP_THRESHOLD = 50_000_000
 SLEW_PPM = 500
 
@@ -78,6 +82,15 @@ class Gap(msgspec.Struct, frozen=True):
 
     def __len__(self) -> int:
         return self.last - self.first + 1
+
+
+class LostTime(msgspec.Struct, frozen=True, array_like=True):
+    """A span of time (wall ns) in which no tick could run: an index whose slot ended in it was lost to `cause`."""
+
+    since: int
+    until: int
+    kind: GapKind
+    cause: str
 
 
 class ClockStep(msgspec.Struct, frozen=True):
@@ -155,6 +168,7 @@ def plan(
     step: ClockStep | None = None,
     kind: GapKind = "skipped",
     cause: str = "overrun",
+    lost: Sequence[LostTime] = (),
 ) -> Plan:
     """Return which index runs next, given the `last` that ran and the wall clock's `now`.
 
@@ -162,9 +176,9 @@ def plan(
     present one (run it now, late), or, with "catch-up", its slot is past (run it now, even later). A bot
     that never ran (`last` None) starts at the first index in the future, or due only a moment ago.
 
-    Skipped indices are returned as gaps of `kind` and `cause`, the reason that the caller knows: an overrun, or
-    that no worker led. Indices that a forward `step` skipped are separate gaps: they are "missed", because of
-    the clock, and not even "catch-up" runs them. The latest step may always be passed: once the grid is past
+    Skipped indices are returned as gaps. Each has the kind and cause of the time in `lost`, oldest first, in which its slot
+    ended; the others have `kind` and `cause`. Indices that a forward `step` skipped are separate gaps: they are "missed",
+    because of the clock, and not even "catch-up" runs them. The latest step may always be passed: once the grid is past
     it, it has no effect.
     """
     if last is None:
@@ -181,7 +195,16 @@ def plan(
         assert step is not None
         resume = hole[1] + 1
         return Plan(resume, grid.due(resume), (Gap(seq, hole[1], "missed", step.cause),))
-    return Plan(current, grid.due(current), tuple(_gaps(seq, current - 1, hole, step, kind, cause)))
+    final = current - 1
+    if hole is None or step is None or hole[1] < seq or hole[0] > final:
+        return Plan(current, grid.due(current), tuple(_gaps(grid, seq, final, lost, kind, cause)))
+    start, end = max(hole[0], seq), min(hole[1], final)
+    gaps = (
+        *_gaps(grid, seq, start - 1, lost, kind, cause),
+        Gap(start, end, "missed", step.cause),
+        *_gaps(grid, end + 1, final, lost, kind, cause),
+    )
+    return Plan(current, grid.due(current), gaps)
 
 
 def rebase(interval: int, last: int, now: int) -> Grid:
@@ -224,16 +247,24 @@ def _jumped(grid: Grid, step: ClockStep | None, policy: Policy) -> tuple[int, in
 
 
 def _gaps(
-    first: int, final: int, hole: tuple[int, int] | None, step: ClockStep | None, kind: GapKind, cause: str
+    grid: Grid, first: int, final: int, lost: Sequence[LostTime], kind: GapKind, cause: str
 ) -> list[Gap]:
-    """Split `first` to `final` at the gap that a clock step made."""
-    if hole is None or step is None or hole[1] < first or hole[0] > final:
-        return [Gap(first, final, kind, cause)]
-    start, end = max(hole[0], first), min(hole[1], final)
+    """The gaps from `first` to `final`, each with its reason; none when `final` lies before `first`."""
     gaps: list[Gap] = []
-    if first < start:
-        gaps.append(Gap(first, start - 1, kind, cause))
-    gaps.append(Gap(start, end, "missed", step.cause))
-    if end < final:
-        gaps.append(Gap(end + 1, final, kind, cause))
+    for time in lost:
+        start, end = max(first, grid.seq_at(time.since)), min(final, grid.seq_at(time.until) - 1)
+        if start <= end:
+            _add(gaps, first, start - 1, kind, cause)
+            _add(gaps, start, end, time.kind, time.cause)
+            first = end + 1
+    _add(gaps, first, final, kind, cause)
     return gaps
+
+
+def _add(gaps: list[Gap], first: int, final: int, kind: GapKind, cause: str) -> None:
+    """Append a gap, joined to the one before when both have the same reason."""
+    if first > final:
+        return
+    if gaps and (gaps[-1].kind, gaps[-1].cause) == (kind, cause):
+        first = gaps.pop().first
+    gaps.append(Gap(first, final, kind, cause))

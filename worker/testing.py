@@ -28,6 +28,7 @@ from typing import Any, Generic, Literal, TypeVar
 from ..protocol import duration
 from ..protocol.errors import NeverblinkError
 from ..protocol.frame import Frame, decode_frame
+from ..protocol.grid import START_GRACE
 from ..protocol.handoff.handoff_events import Phase
 from ..protocol.journal import RecordKind
 from ..protocol.link import Follow, Lead, Run, Stop
@@ -70,8 +71,9 @@ class Simulation(Generic[S]):
     """
 
     def __init__(self, bot: type[Worker[S]], *, at: datetime = _START) -> None:
-        # Half a tick before: the first tick is to be at `at`, and nothing is to have run when the test begins.
-        began = int(at.timestamp() * 1_000_000) * 1000 - WorkerBot(bot).interval // 2
+        # Before the first tick, which is to be at `at`, and too late for the tick before that one.
+        interval = WorkerBot(bot).interval
+        began = int(at.timestamp() * 1_000_000) * 1000 - interval // (2 if interval > 2 * START_GRACE else 4)
         self.clock = HandClock(began)
         self.rolled_back = ""
         """Why the last handover was undone, "" when it was not."""

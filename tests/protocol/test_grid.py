@@ -11,6 +11,7 @@ from neverblink.protocol.grid import (
     Gap,
     Grid,
     GridError,
+    LostTime,
     Plan,
     Policy,
     detect_step,
@@ -96,6 +97,42 @@ def test_ticks_that_no_worker_could_run_are_missed() -> None:
     grid = Grid(SECOND)
     found = plan(grid, 10, grid.due(13), "skip", kind="missed", cause="no worker was up")
     assert found.gaps == (Gap(11, 12, "missed", "no worker was up"),)
+
+
+def test_each_index_has_the_cause_of_the_time_in_which_its_slot_ended() -> None:
+    grid = Grid(SECOND)
+    lost = (
+        LostTime(grid.due(10), grid.due(13) + SECOND // 2, "skipped", "tick 10 took 3.5s"),
+        LostTime(grid.due(14) + 1, grid.due(17), "missed", "the handoff"),
+        LostTime(grid.due(17), grid.due(18), "missed", "the handoff"),
+    )
+    found = plan(grid, 10, grid.due(20), "skip", cause="late", lost=lost)
+    assert found == Plan(
+        20,
+        grid.due(20),
+        (
+            Gap(11, 12, "skipped", "tick 10 took 3.5s"),
+            Gap(13, 13, "skipped", "late"),
+            Gap(14, 17, "missed", "the handoff"),
+            Gap(18, 19, "skipped", "late"),
+        ),
+    )
+
+
+@given(
+    st.integers(1, 50),
+    st.lists(st.tuples(st.integers(0, 500), st.integers(1, 500)), max_size=5),
+    st.integers(0, 600),
+    st.integers(1, 400),
+)
+def test_gaps_cover_what_did_not_run_once_whatever_was_lost(
+    interval: int, spans: list[tuple[int, int]], stepped: int, by: int
+) -> None:
+    grid = Grid(interval)
+    lost = [LostTime(since, since + length, "missed", f"{since} {length}") for since, length in sorted(spans)]
+    found = plan(grid, 0, 700, "skip", step=ClockStep(stepped, by), lost=lost)
+    told = [index for gap in found.gaps for index in range(gap.first, gap.last + 1)]
+    assert told == list(range(1, found.seq))
 
 
 @pytest.mark.parametrize(("after", "seq"), [(0, 5), (40_000_000, 5), (60_000_000, 6), (999_999_999, 6)])

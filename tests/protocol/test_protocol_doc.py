@@ -47,7 +47,7 @@ MESSAGES = [
 PARTS = [
     link.DescriptorsLeft,
     keys.Keys,
-    *(VersionRange, frame.Schema, frame.Changes, window.WindowSpec, grid.Gap, grid.ClockStep),
+    *(VersionRange, frame.Schema, frame.Changes, window.WindowSpec, grid.Gap, grid.LostTime, grid.ClockStep),
     *(frame.Item, frame.Timing, frame.Traffic, frame.Armed, frame.Led, frame.Yielded, frame.Vitals),
     *(link.Doubt, link.Offers, link.Offered, link.SettingsNow),
     *(journal.Position, journal.Snapshot, journal.Rows, journal.Opened, journal.Closed),

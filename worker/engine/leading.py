@@ -17,6 +17,7 @@ from ...protocol.link import Doubt, Handed, YieldTo
 from ...protocol.seat import what_holds
 from ...protocol.seat_events import SeatEvent
 from ..model.handler_types import InDoubt
+from ..model.lost_time import cause_of_transfer
 from ..replication.interfaces import WorkerIO
 from ..replication.publisher import StateStream
 from .bracing import Bracing
@@ -108,7 +109,7 @@ class Leading:
         self._counters.took_over(
             order, blackout, tuple(Doubt(doubt.id, doubt.name, doubt.at) for doubt in doubts)
         )
-        self.turns.begin_leading(_cause(cause, before))
+        self.turns.begin_leading(cause_of_transfer(cause, before))
         turn = self.turns.lead_turn(about, lambda: self._bot.call_lead(doubts))
         return TurnStep("on_lead", turn.call, turn)
 
@@ -284,16 +285,3 @@ class Leading:
             return None
         turn = self.turns.current
         return turn.tick.seq if turn is not None and turn.tick is not None else self._replica.seq or 0
-
-
-def _cause(cause: Cause, before: str) -> str:
-    """The recorded cause of ticks that no process ran."""
-    match cause:
-        case "handoff":
-            return "the handoff"
-        case "takeback":
-            return "the handoff, which was taken back"
-        case "first" if not before:
-            return "the bot was down"
-        case _:
-            return f"{before or 'the leader'} died"

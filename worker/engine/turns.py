@@ -13,7 +13,6 @@ from typing import Any, Protocol
 
 import msgspec
 
-from ...protocol import duration
 from ...protocol.clock import BELIEVED_AFTER
 from ...protocol.frame import (
     NOTHING,
@@ -125,7 +124,7 @@ class Turns:
         """Computed at the end of a turn: when the next turn is due, CLOCK_MONOTONIC ns; 0 when that may be now."""
         self._bot = bot
         self._gathers = bot.gathers
-        self._interval = bot.interval
+        self._interval = stream.replica.lost.interval = bot.interval
         self._farthest = 2 * bot.interval
         """The longest time until the next tick, ns, also if the clock goes back by up to an interval."""
         self._replica, self._writer, self._publisher = stream
@@ -282,18 +281,14 @@ class Turns:
             ahead=replica.ahead if turn.tick is not None else 0,
         )
         applied = tuple(item.key for item in turn.items) if turn.items else ()
-        frame = self._emit(turn.kind, seq, timing, applied, turn.about, pause, settings)
+        frame = self._emit(turn.kind, seq, timing, applied, turn.about, pause, settings, turn.title)
         self._after_tick = turn.kind == "tick"
         if turn.tick is not None:
             self._step = None
-            self._gap_kind = "skipped"
+            self._gap_kind, self._gap_cause = "skipped", "the process was not scheduled in time"
             self._due = turn.due + self._interval
         if asked is not None and asked.rebase:
             self.rebase()
-        if timing.took >= self._interval:
-            self._gap_cause = f"{turn.title} took {duration.about(timing.took)}"
-        elif turn.tick is not None:
-            self._gap_cause = "the process was not scheduled in time"
         due = self._due
         if not self._gathers:
             due = min(due, timers.soonest or timers.look())
@@ -419,9 +414,14 @@ class Turns:
             return None
         if self._taken_over:
             self._taken_over = False
-            first = planned.gaps[0].first if planned.gaps else planned.seq
-            if planned.seq - first == 1 or wall - self._grid.due(first) <= _OWED_FOR:
+            # What the bot's own turns overran before the transfer is not owed.
+            missed = next((place for place, gap in enumerate(planned.gaps) if gap.kind == "missed"), -1)
+            first = planned.gaps[missed].first if missed >= 0 else planned.seq
+            if first < planned.seq and (
+                planned.seq - first == 1 or wall - self._grid.due(first) <= _OWED_FOR
+            ):
                 self._owed = planned.seq
+                return Plan(first, self._grid.due(first), planned.gaps[:missed])
         if (self._replica.seq or 0) + 1 < self._owed:
             planned = self._plan(wall, "catch-up")
         return planned
@@ -435,6 +435,7 @@ class Turns:
             step=self._step,
             kind=self._gap_kind,
             cause=self._gap_cause,
+            lost=self._replica.lost.times,
         )
 
     def _look_for_step(self, before: int, now: ClockReading) -> None:
@@ -553,6 +554,7 @@ class Turns:
         about: Led | None,
         paused: bool | None,
         settings: bytes | None = None,
+        title: str = "",
     ) -> Frame:
         replica = self._replica
         inbox, timers = replica.inbox, replica.timers
@@ -577,7 +579,7 @@ class Turns:
         if len(body) > MAX_FRAME:
             raise self._too_large(frame, len(body))
         position = self._writer.append(RecordKind.FRAME, body)
-        replica.advance(frame, body, position)
+        replica.advance(frame, body, position, title)
         self._publisher.publish(frame, body, position)
         return frame
 

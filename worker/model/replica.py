@@ -18,6 +18,7 @@ from ...protocol.journal import Closed, Opened, Position, Rows, Snapshot, Unwrit
 from .cells import Cells, StateUnreadable
 from .dict_walk import DictWalk
 from .inbox import Inbox
+from .lost_time import LostTimes
 from .migration import MigrationError, Migrations, Translator
 from .settings import SettingsCell
 from .timers import TimerTable
@@ -68,6 +69,8 @@ class Replica:
         self.frozen = ""
         self.lag = 0
         """The longest time from a frame's boundary to its being applied here, since the last report; ns."""
+        self.lost = LostTimes()
+        """The times since the last tick in which no tick could run."""
         self.led_by = ""
         """The worker that led last, according to the frames seen; "" after the bot was stopped in order."""
         self.release = ""
@@ -85,8 +88,12 @@ class Replica:
         self.leader_schema = self.schema
         self.frozen = ""
 
-    def advance(self, frame: Frame, body: bytes, position: Position) -> None:
-        """Advance by a frame whose changes are in the state already, because this process made or applied it."""
+    def advance(self, frame: Frame, body: bytes, position: Position, title: str = "") -> None:
+        """Advance by a frame whose changes are in the state already, because this process made or applied it.
+
+        `title` names its turn, where that is known.
+        """
+        self.lost.note(frame, self.last, title)
         self.number = frame.number
         self.digest = digest_of(body)
         self.position = position
@@ -133,6 +140,7 @@ class Replica:
                 tuple(self.inbox.pending()),
                 self.settings.packed,
                 self.ahead,
+                self.lost.times,
             ),
             # With those whose outcome has no frame yet: the next leader gets them as in doubt.
             open=(*self._unsettled.values(), *self.open.values()),
@@ -187,6 +195,7 @@ class Replica:
         self.seq = None if head.seq < 0 else head.seq
         self.due = head.vitals.due
         self.ahead = head.vitals.ahead
+        self.lost.times = head.vitals.lost
         self.position = position
 
     def add_rows(self, table: str, rows: list[tuple[bytes, bytes]]) -> None:

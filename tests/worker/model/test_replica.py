@@ -173,7 +173,7 @@ def test_a_follower_that_applied_every_frame_equals_the_leader() -> None:
     copy(leader.replica, follower)
     leader.state.positions["BTC"] = 1.5
     leader.state.candles["1m"] = Candle(3.0)
-    leader.replica.timers.set("exit", 5, 100, None, None)
+    leader.replica.timers.set("exit", 5, 10**18, None, None)
     follower.apply(*leader.turn())
     leader.state.note = "in"
     del leader.state.candles["1m"]
@@ -213,7 +213,7 @@ def do(leader: Leader, deed: tuple[str, Any, Any]) -> None:
         case ("note", text, _):
             state.note = text
         case ("timer", name, after):
-            leader.replica.timers.set(name, 0, None, after, None)
+            leader.replica.timers.set(name, 0, None, f"{after}ns", None)
         case _:
             pass
 
@@ -329,7 +329,7 @@ def test_a_frozen_replica_keeps_its_state_and_follows_the_chain() -> None:
     bad = leader.turn(paused=True, applied=("fill-1",))
     follower.freeze("it cannot read positions")
     follower.apply(*bad)
-    leader.replica.timers.set("exit", 0, 100, None, None)
+    leader.replica.timers.set("exit", 0, 10**18, None, None)
     follower.apply(*leader.turn())
     assert follower.state == Strict({"BTC": 2}, "")
     assert (follower.number, follower.digest, follower.seq) == (

@@ -61,6 +61,15 @@ def seconds(bot: Simulation[Book]) -> list[float]:
     return [due / SECOND - FIRST for due in bot.state.dues]
 
 
+@pytest.mark.parametrize("tick", ["100us", "10ms", "100ms", "125ms", "1s"])
+def test_the_first_tick_is_at_the_time_that_the_test_gives(tick: str) -> None:
+    bot = type("Timed", (Bot,), {"tick": tick, "takes": "0s"})
+    with simulated(bot) as simulation:
+        simulation.ticks(2)
+        assert simulation.state.dues[0] == FIRST * SECOND
+        assert simulation.state.lates == [0, 0]
+
+
 # --- overruns ---------------------------------------------------------------------------------------------------------
 
 
