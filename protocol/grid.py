@@ -176,10 +176,10 @@ def plan(
     present one (run it now, late), or, with "catch-up", its slot is past (run it now, even later). A bot
     that never ran (`last` None) starts at the first index in the future, or due only a moment ago.
 
-    Skipped indices are returned as gaps. Each has the kind and cause of the time in `lost`, oldest first, in which its slot
-    ended; the others have `kind` and `cause`. Indices that a forward `step` skipped are separate gaps: they are "missed",
-    because of the clock, and not even "catch-up" runs them. The latest step may always be passed: once the grid is past
-    it, it has no effect.
+    Skipped indices are returned as gaps. Each has the kind and cause of the time in `lost`, oldest first, in which its
+    slot ended; the others have `kind` and `cause`. Indices that a forward `step` skipped are separate gaps: they are
+    "missed", because of the clock, and not even "catch-up" runs them. The latest step may always be passed: once the
+    grid is past it, it has no effect.
     """
     if last is None:
         seq = grid.seq_from(now - min(START_GRACE, grid.interval // 2))
