@@ -12,7 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from .errors import NeverblinkError
-from .link import Doubt
+from .link import Doubt, StateProblem
 from .text import cleaned
 from .wire import UNDECODABLE
 
@@ -33,6 +33,7 @@ __all__ = [
     "Slow",
     "StandbyChanged",
     "StartPlanned",
+    "StateProblemChanged",
     "StepDone",
     "StepOutput",
     "SupervisorStarted",
@@ -192,6 +193,15 @@ class JournalChanged(_Event, frozen=True, tag="journal"):
     segment: int
 
 
+class StateProblemChanged(_Event, frozen=True, tag="state-problem"):
+    """A field of the leader's state does not read back as it was written, or does so again (`problem` is None)."""
+
+    worker: str
+    release: str
+    field: str
+    problem: StateProblem | None = None
+
+
 class Commanded(_Event, frozen=True, tag="command"):
     """A command was carried out or refused (`outcome` is "ok" or the fault's code)."""
 
@@ -306,6 +316,7 @@ Event = (
     | Slow
     | StartPlanned
     | JournalChanged
+    | StateProblemChanged
     | Commanded
     | Heartbeat
     | OutageChanged

@@ -45,6 +45,7 @@ __all__ = [
     "Retire",
     "Run",
     "SettingsNow",
+    "StateProblem",
     "Stop",
     "SupervisorMessage",
     "Suspect",
@@ -147,6 +148,44 @@ class DescriptorsLeft(msgspec.Struct, frozen=True, array_like=True):
     """How many more are reserved for neverblink's own use, such as a handoff."""
 
 
+class StateProblem(msgspec.Struct, frozen=True):
+    """A value in the leader's state that the next process will not read as it was written.
+
+    `kind`: it is `unreadable` and stops that process; it `differs` there; or it is `shared`: one mutable object in two
+    places, which are two objects there.
+    """
+
+    field: str
+    """The field of the state."""
+    path: str
+    """Where in it: `positions['BTC'].price`."""
+    kind: Literal["unreadable", "differs", "shared"]
+    expected: str
+    """The type that the field declares."""
+    found: str
+    """The value and its type, shortened."""
+    mend: str
+    lines: tuple[str, ...] = ()
+    """Where the bot's code writes to it, as far as that is found: `bot.py:34`."""
+    seq: int = 0
+    """After which tick it was found."""
+    at: int = 0
+    """When it was found, wall clock, ns."""
+
+    @property
+    def text(self) -> str:
+        """All of it in one line."""
+        where = f" (written in {', '.join(self.lines)})" if self.lines else ""
+        match self.kind:
+            case "unreadable":
+                what = f"expected {self.expected}, found {self.found}, which no other process can read"
+            case "differs":
+                what = f"{self.found} does not read back as it was written"
+            case "shared":
+                what = f"{self.found}; the next process has separate objects there"
+        return f"state field {self.path}: {what}{where}: {self.mend}"
+
+
 class Report(msgspec.Struct, frozen=True, tag="report"):
     """The present state of the worker."""
 
@@ -192,6 +231,8 @@ class Report(msgspec.Struct, frozen=True, tag="report"):
     """It has left, its last handler has run, and its process exits within `EXIT_GRACE`."""
     due: int = 0
     """For a leader: when its next tick is or was due, CLOCK_MONOTONIC ns; 0 if unknown."""
+    problems: tuple[StateProblem, ...] = ()
+    """For a leader: what in its state does not read back as it was written."""
 
 
 class Rehearsed(msgspec.Struct, frozen=True, tag="rehearsed"):

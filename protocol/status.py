@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from .events import DeploymentEnded, Outage
-from .link import SettingsNow
+from .link import SettingsNow, StateProblem
 
 __all__ = [
     "BotStatus",
@@ -297,5 +297,7 @@ class BotStatus(msgspec.Struct, frozen=True):
     """What paused the bot; None if it is not paused or the cause is unknown."""
     history: HistorySeen | None = None
     """None as long as the history can be written."""
+    problems: tuple[StateProblem, ...] = ()
+    """What in the leader's state does not read back as it was written."""
     home_problem: str = ""
     """Why the home is not at its place, or incomplete; "" if neither is so."""

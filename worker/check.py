@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from ..protocol.errors import NeverblinkError
-from ..protocol.frame import Changes
 from ..protocol.window import WindowSpec
 from .io.output import report_exception
 from .main import find
@@ -33,9 +30,7 @@ def check(target: str) -> BotCheck:
         if not isinstance(found, type):
             return BotCheck(True)
         bot = WorkerBot(found)
-        cells = bot.cells()
-        state: Any = cells.fresh()
-        cells.check(Changes(cells.root(state), {}))
+        schema = bot.check_first_state()
     except NeverblinkError as problem:
         return BotCheck(False, problem.message)
     except BaseException as problem:
@@ -44,4 +39,4 @@ def check(target: str) -> BotCheck:
             False, f"importing {target.partition(':')[0]} failed: {type(problem).__name__}: {problem}"
         )
     windows = tuple(window.spec for window in bot.windows)
-    return BotCheck(True, "", bot.interval, windows, (cells.schema.version, cells.schema.fingerprint))
+    return BotCheck(True, "", bot.interval, windows, (schema.version, schema.fingerprint))

@@ -39,6 +39,7 @@ from .runtime.asyncio_runner import rest
 from .runtime.bootstrap import Bootstrap, alone
 from .runtime.declaration import (
     interval_of,
+    modules_of,
     offers_of,
     overrun_of,
     settings_of,
@@ -163,6 +164,7 @@ class LoopBot:
         self.schema = schema
         self.state_type = state
         self.migrations = migrations or Migrations.of(*state_home(state))
+        self.modules = ("__main__", *modules_of(*state_home(state)))
         self.remember = (remember, span_of(self.name, "remember_for", remember_for))
         self.settings = settings_of(self.name, settings)
         self.in_doubt: tuple[InDoubt, ...] = ()

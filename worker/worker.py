@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeVar
 
+from ..protocol.changes import Schema
 from ..protocol.grid import Policy
 from ..protocol.link import Offers
 from ..protocol.window import Window
@@ -21,9 +22,11 @@ from .model.decision import Decision
 from .model.handler_types import Event, InDoubt, Tick, Timer
 from .model.inbox import Inbox
 from .model.migration import Migrations
+from .model.verifier import VerificationFailed, Verifier
 from .runtime.declaration import (
     BotError,
     interval_of,
+    modules_of,
     offers_of,
     overrun_of,
     settings_of,
@@ -245,6 +248,7 @@ class WorkerBot:
         self.state_type = _state_type(cls)
         self.schema = cls.schema
         self.migrations = Migrations.of(cls, *state_home(self.state_type))
+        self.modules = modules_of(cls, *state_home(self.state_type))
         self.remember = (cls.remember, span_of(self.name, "remember_for", cls.remember_for))
         self.worker = cls()
         bot = self.worker
@@ -269,6 +273,18 @@ class WorkerBot:
 
     def cells(self) -> Cells:
         return Cells(self.state_type, self.schema)
+
+    def check_first_state(self) -> Schema:
+        """Make the first state, write it and read it back; return its schema.
+
+        Raises `StateError`, as `VerificationFailed` where the next process would not read what was written.
+        """
+        cells = self.cells()
+        verifier = Verifier(cells)
+        verifier.modules = self.modules
+        if problems := verifier.check_all(cells.fresh()):
+            raise VerificationFailed(problems)
+        return cells.schema
 
     def call_declared(self, name: str, args: dict[str, Any]) -> Any:
         return getattr(self.worker, name)(**args)

@@ -154,6 +154,8 @@ def level_of_event(event: events.Event) -> Level:
             return "warning" if reason else "info"
         case events.JournalChanged(state=state):
             return "error" if state in ("failing", "lost") else "warning" if state == "recovered" else "info"
+        case events.StateProblemChanged(problem=problem):
+            return "error" if problem is not None else "info"
         case events.StandbyChanged(state="behind" | "failing"):
             return "warning"
         case events.HomeChanged(state=state):
@@ -198,6 +200,12 @@ def line_of(event: events.Event) -> str:
             return f"worker {event.worker}, which leads, is slow: {event.reason}"
         case events.JournalChanged():
             return f"the journal of worker {event.worker}: {event.text}"
+        case events.StateProblemChanged(problem=problem, field=field):
+            return (
+                problem.text
+                if problem is not None
+                else f"state field {field} reads back as it was written again"
+            )
         case events.Commanded(outcome="ok", op="status" | "history" | "releases"):
             return ""
         case events.Commanded():

@@ -129,6 +129,7 @@ class StatusReader:
             descriptors=_descriptors(report.descriptors),
             pause=self._pauses.note if report.paused else None,
             history=_history(deployments.history_thread),
+            problems=report.problems,
             home_problem=self._owned.check(),
         )
 

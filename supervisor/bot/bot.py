@@ -43,6 +43,7 @@ from .journal_health import JournalHealth
 from .leadership import Leadership
 from .outages import Outages
 from .standby import Standby
+from .state_health import StateHealth
 
 __all__ = ["LiveBot"]
 
@@ -78,6 +79,7 @@ class LiveBot:
         self.leadership = Leadership(state, self.relay, self.outages, self.standby, self._recovery)
         self.handoffs = Handoffs(state, self.pool, self.standby, self.leadership)
         self._journal = JournalHealth(bus)
+        self._state_health = StateHealth(bus)
 
     @property
     def replaceable(self) -> bool:
@@ -205,6 +207,7 @@ class LiveBot:
                 self.leadership.reported(member, message)
                 self.pool.remind(member)
                 self._journal.reported(member, message)
+                self._state_health.reported(member, message)
             case Suspect():
                 # Messages of the suspected leader come first: the supervisor itself may have been stopped.
                 self.pool.drain()

@@ -89,7 +89,14 @@ def _leader(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
     who = f"{status.worker}, pid {status.pid}, python {status.python}, epoch {status.epoch}, leads for {last(led)}"
     slow = [("slow", status.slow)] if status.slow else []
     short = _descriptors(status, screen)
-    return [("leader", who), ("tick", ", ".join(tick)), *slow, *short, *_journal(status, screen)]
+    return [
+        ("leader", who),
+        ("tick", ", ".join(tick)),
+        *slow,
+        *short,
+        *_journal(status, screen),
+        *_problems(status, screen),
+    ]
 
 
 def _descriptors(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
@@ -161,6 +168,11 @@ def _journal(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
     if journal.recovered:
         parts.append(screen.warn(journal.recovered))
     return [("journal", text) for text in parts]
+
+
+def _problems(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
+    """What the next process would not read as it was written."""
+    return [("state", screen.bad(one.text.removeprefix("state "))) for one in status.problems]
 
 
 def _windows(status: BotStatus, screen: Screen) -> list[str]:

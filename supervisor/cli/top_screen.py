@@ -145,6 +145,7 @@ def _warnings(status: BotStatus, now: int) -> list[Text]:
         found.append(("slow", status.slow))
     if status.journal is not None and status.journal.failing:
         found.append(("journal", f"cannot be written: {status.journal.failing}"))
+    found += [("state", problem.text.removeprefix("state ")) for problem in status.problems]
     *before, newest = status.outages or (None,)
     if newest is not None:
         more = f" (and {len(before)} before it)" if before else ""

@@ -49,6 +49,8 @@ class MessageWriter:
                 return self._slowness(event)
             case events.JournalChanged():
                 return self._journal(event)
+            case events.StateProblemChanged():
+                return [self._state(event)]
             case events.HomeChanged():
                 return [self._home(event)]
             case events.StandbyChanged():
@@ -129,6 +131,15 @@ class MessageWriter:
         if event.state == "recovered":
             level = "warning"
         return [self._note(event, ("journal",), level, title, event.text)]
+
+    def _state(self, event: events.StateProblemChanged) -> Note:
+        field = event.field or "state"
+        if event.problem is None:
+            title = f"state field {field} reads back as it was written again"
+            return self._note(event, ("state",), "success", title)
+        level: Level = "failure" if event.problem.kind == "unreadable" else "warning"
+        title = f"state field {field} does not read back as it was written"
+        return self._note(event, ("state",), level, title, event.problem.text)
 
     def _home(self, event: events.HomeChanged) -> Note:
         level: Level = "success" if event.state == "remade" else "failure"

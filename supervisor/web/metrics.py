@@ -170,6 +170,10 @@ def _gauges(status: BotStatus) -> Mapping[str, tuple[str, float]]:
         "reported_timestamp_seconds": ("When the leader last reported.", status.reported / 1e9),
         "paused": ("1 while the bot enters nothing new.", status.paused),
         "slow": ("1 while the leader does not do its work.", bool(status.slow)),
+        "state_problems": (
+            "Fields of the state that do not read back as they were written.",
+            len(status.problems),
+        ),
         "locked": ("1 while deployments are refused.", status.lock is not None),
         "deploying": ("1 while a deployment is under way.", status.deployment is not None),
         "decisions_open": ("Decisions that are open.", len(decisions)),

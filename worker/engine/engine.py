@@ -328,7 +328,12 @@ class Engine:
         """Use free time for background work. Returns whether there is more of it."""
         if self.seat.role is not Role.LEADING or self._running is not None:
             return False
-        return self.leading.pump(self._mono())
+        if self.leading.pump(self._mono()):
+            return True
+        # In a handoff the time between two turns is for the handoff.
+        if self.seat.order is None and self.leading.verify():
+            self._announce()
+        return False
 
     def wake_at(self) -> int:
         """When something is due next, CLOCK_MONOTONIC ns. Messages may arrive before."""

@@ -16,8 +16,10 @@ from ...protocol.frame import Cause, Item, Kind, Led, Yielded
 from ...protocol.link import Doubt, Handed, YieldTo
 from ...protocol.seat import what_holds
 from ...protocol.seat_events import SeatEvent
+from ..io.output import report
 from ..model.handler_types import InDoubt
 from ..model.lost_time import cause_of_transfer
+from ..model.verifier import VerificationFailed
 from ..replication.interfaces import WorkerIO
 from ..replication.publisher import StateStream
 from .bracing import Bracing
@@ -33,6 +35,8 @@ _PUMP_STOPS = 500_000
 """Copies are sent for at most _PUMP_FOR at a time, and not in the last _PUMP_STOPS before a tick, ns."""
 _WITHOUT_PAUSE = 8
 """After so many turns without a pause, each turn sends one chunk of a copy."""
+_VERIFIED_EVERY = 64
+"""Without free time, what was written is read back after this many turns, a little each time."""
 _SLACK_WITHIN = 1_000_000_000
 _KINDS: tuple[Kind, ...] = ("tick", "event", "timer", "command")
 _STEPS = {kind: f"on_{kind}" for kind in _KINDS}
@@ -60,7 +64,8 @@ class Leading:
         self._bot = bot
         self._counters = counters
         self._io = io
-        self._clock = io.clock
+        self._clock, self._mono = io.clock, io.clock.mono
+        self._cells, self._verifier = self._replica.cells, self._replica.verifier
         self.handed: Handed | None = None
         """The report of the first tick of this worker's present or last epoch."""
         self._waiting = (0, 0)
@@ -175,6 +180,8 @@ class Leading:
             # There is no time between turns, but followers need their copies and the journal must roll.
             self._publisher.hurry()
             self.writer.hurry()
+            if self._without_pause % _VERIFIED_EVERY == 0:
+                self._hurry_to_verify()
         if not self._io.lease.held:
             raise LeaseLost(
                 "the lease was lost without being dropped: some code of this process has opened and closed its file"
@@ -189,6 +196,9 @@ class Leading:
     def finish(self, turn: Turn, value: Any) -> None:
         """Close a turn whose handler returned `value`. Raises `StateError` and `JournalError`."""
         frame = self.turns.finish(turn, value)
+        verifier = self._verifier
+        if verifier.strict and (problems := verifier.check_changed(self._replica.state)):
+            raise VerificationFailed(problems)
         if turn.tick is not None:
             handed = self._counters.ticked(frame)
             if handed is not None:
@@ -235,6 +245,10 @@ class Leading:
         """When something is due next (CLOCK_MONOTONIC, ns); 0 when there is work before that. Right after a turn."""
         if self._deferred or self._publisher.copying or self.writer.has_work:
             return 0
+        # As `verifier.waits`, at the price of no call.
+        cells, verifier = self._cells, self._verifier
+        if (cells.unread or cells.unread_rows or verifier.rows) and self._mono() >= verifier.next_at:
+            return 0
         at = self.turns.rests_until
         if at:
             self._without_pause = 0
@@ -278,6 +292,27 @@ class Leading:
         self._without_pause = 0
         busy = self._publisher.pump(self._clock.mono, until)
         return self.writer.pump(self._clock.mono, until) or busy
+
+    def verify(self) -> bool:
+        """Read back what was written, in the time until something is due; return whether that changed what is known."""
+        verifier, mono = self._verifier, self._mono
+        if not verifier.waits(mono):
+            return False
+        self._without_pause = 0
+        changed = verifier.pump(self._replica.state, mono, self.wake_at(mono(), None) - _PUMP_STOPS)
+        if changed:
+            self._report_problems()
+        return changed
+
+    def _hurry_to_verify(self) -> None:
+        verifier, mono = self._verifier, self._mono
+        if verifier.waits(mono) and verifier.hurry(self._replica.state, mono):
+            self._report_problems()
+
+    def _report_problems(self) -> None:
+        """Log what was found. The next heartbeat tells the supervisor."""
+        for problem in self._verifier.stamp(self._replica.seq or 0, self._clock.wall()):
+            report(f"neverblink: {problem.text}")
 
     def _turn_seq(self) -> int | None:
         """The grid index of the open turn, or of the tick before it; None when no turn is open."""

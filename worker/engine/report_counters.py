@@ -105,4 +105,5 @@ class ReportCounters:
             descriptors=self._descriptors(),
             done=done,
             due=self.next_tick() if seat.role is Role.LEADING else 0,
+            problems=tuple(replica.verifier.problems.values()) if seat.role is Role.LEADING else (),
         )

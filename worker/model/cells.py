@@ -61,6 +61,10 @@ class Cells:
         self.table_names = frozenset(self._tables)
         self._last: list[bytes] = []
         self._held: list[tuple[TableField, AnyTable]] = []
+        self.unread: set[str] = set()
+        """Cells that this process has written since they were read back last; see `Verifier`."""
+        self.unread_rows: list[tuple[str, Iterable[Any]]] = []
+        """Tables with keys of rows that it has written."""
 
     @functools.cached_property
     def types(self) -> bytes:
@@ -88,6 +92,8 @@ class Cells:
                 lacking,
             ) from None
         self.settle(state)
+        self.unread.update(self._names)
+        self.unread_rows = [(field.name, list(table)) for field, table in self._held if table]
         return state
 
     def settle(self, state: Any) -> None:
@@ -126,8 +132,10 @@ class Cells:
             # Only now: if a row cannot be encoded, nothing may be forgotten.
             if replaced:
                 self._held = [(field, getattr(state, field.attr)) for field in self.shape.tables]
-            for _, table in self._held:
-                table.touched = {}
+            for field, table in self._held:
+                if table.touched:
+                    self.unread_rows.append((field.name, table.touched))
+                    table.touched = {}
         elif cells == self._last:
             return NOTHING
         last, self._last = self._last, cells
@@ -136,6 +144,7 @@ class Cells:
             new = cells[index]
             if new != last[index]:
                 changed[name] = new
+        self.unread.update(changed)
         return Changes(changed, tables)
 
     def differing(self, state: Any) -> tuple[str, ...]:
@@ -153,6 +162,52 @@ class Cells:
             if table is not held or table.touched:
                 names.append(field.name)
         return tuple(names)
+
+    # --- reading back what was written ---
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The cells."""
+        return self._names
+
+    @property
+    def encode(self) -> Callable[[Any], bytes]:
+        """How a value goes into bytes."""
+        return self._encode
+
+    def decode_as(self, data: bytes, hint: Any) -> Any:
+        """Decode a value of a type that is a part of the state's. Raises what is `UNDECODABLE`."""
+        return msgspec.msgpack.decode(data, type=hint)
+
+    def value(self, state: Any, name: str) -> Any:
+        """A cell's value."""
+        attr = self._cells[name].attr
+        return getattr(state, attr) if attr else state
+
+    def type_of(self, name: str) -> Any:
+        """The declared type of a cell."""
+        return self._cells[name].type
+
+    def size_of(self, name: str) -> int:
+        """How many bytes a cell had at the last boundary."""
+        return len(self._last[self._index[name]])
+
+    def read_back(self, name: str) -> Any:
+        """What another process reads of a cell, as of the last boundary. Raises what is `UNDECODABLE`."""
+        return self._cells[name].decode(self._last[self._index[name]])
+
+    def rows_of(self, state: Any, table: str) -> Mapping[Any, Any]:
+        """A table's rows, by its name."""
+        return getattr(state, self._tables[table].attr)
+
+    def row_types(self, table: str) -> tuple[Any, Any]:
+        """The declared types of a table's keys and rows."""
+        return self._tables[table].types
+
+    def row_read_back(self, table: str, key: Any, row: Any) -> tuple[Any, Any]:
+        """What another process reads of a row. Raises what is `UNDECODABLE` or `NOT_ENCODABLE`."""
+        field = self._tables[table]
+        return field.decode_key(self._encode(key)), field.decode_row(self._encode(row))
 
     def check(self, changes: Changes) -> None:
         """Decode `changes` with types; raise `StateUnreadable` if another process could not read them.

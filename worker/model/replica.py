@@ -22,6 +22,7 @@ from .lost_time import LostTimes
 from .migration import MigrationError, Migrations, Translator
 from .settings import SettingsCell
 from .timers import TimerTable
+from .verifier import Verifier
 
 __all__ = ["ChainBroken", "Replica"]
 
@@ -49,6 +50,7 @@ class Replica:
         self.schema = schema
         self.migrations = migrations
         self.inbox = inbox
+        self.verifier = Verifier(cells)
         self.timers = TimerTable()
         self.settings = settings or SettingsCell()
         self.state: Any = None

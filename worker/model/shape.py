@@ -51,6 +51,8 @@ class TableField:
     attr: str
     row: type[Any] | None
     """The class of its rows, None when the row type is not a single class."""
+    types: tuple[Any, Any]
+    """The declared types of keys and rows."""
     decode_key: Callable[[bytes], Any]
     decode_row: Callable[[bytes], Any]
     decode_all: Callable[[bytes], dict[Any, Any]]
@@ -188,6 +190,7 @@ def _table_field(name: str, attr: str, key_type: Any, row_type: Any) -> TableFie
         name,
         attr,
         row_type if _is_struct(row_type) else None,
+        (key_type, row_type),
         msgspec.msgpack.Decoder(key_type).decode,
         msgspec.msgpack.Decoder(row_type).decode,
         msgspec.msgpack.Decoder(types.GenericAlias(dict, (key_type, row_type))).decode,

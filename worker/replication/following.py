@@ -21,6 +21,7 @@ from ...protocol.stream import Trial
 from ..model.cells import StateError
 from ..model.migration import MigrationError, Translator
 from ..model.replica import Replica
+from ..model.verifier import VerificationFailed
 from .follower import (
     PATIENCE,
     AboutTo,
@@ -158,6 +159,9 @@ class Following:
         for event in self._follower.receive(message):
             match event:
                 case CopyDone():
+                    if (problem := self._not_read_back()) is not None:
+                        events.append(problem)
+                        break
                     self._rehearsal.begin(event)
                     self.to_load, self._seen = True, False
                 case Lost():
@@ -193,6 +197,15 @@ class Following:
         if self._rehearsal.open and not self._follower.keeps:
             return self._ask()
         return [seat.CaughtUp()] if self._follower.live else []
+
+    def _not_read_back(self) -> SeatEvent | None:
+        """Verify the copy, with this code's own defaults in it, as the process after this one would read it."""
+        problems = [] if self._follower.keeps else self._replica.verifier.check_all(self._replica.state)
+        if not problems:
+            return None
+        reason = VerificationFailed(problems).message
+        self._io.tell(link.Failed("read", reason, ""))
+        return seat.StreamUnreadable(reason)
 
     def pass_on(self) -> None:
         """Send new items of the inbox to the leader."""

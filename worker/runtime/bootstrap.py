@@ -34,6 +34,8 @@ class Runnable(Bot, Protocol):
 
     name: str
     migrations: Migrations
+    modules: tuple[str, ...]
+    """Where its code is, to name a line of it."""
     remember: tuple[int, int]
     """How many applied keys are remembered, and for how long (ns)."""
 
@@ -75,6 +77,7 @@ def build_engine(me: Assignment, bot: Runnable, io: WorkerIO, *, imported: int) 
     cells = bot.cells()
     hello = hello_of(me, cells.schema, bot.interval, bot.windows, bot.offers())
     replica = Replica(cells, cells.schema, bot.migrations, inbox, bot.settings)
+    replica.verifier.modules = bot.modules
     engine = Engine(me, hello, bot, replica, io)
     bot.attach(BotSession(engine, io))
     engine.start(imported)

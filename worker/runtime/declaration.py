@@ -17,6 +17,7 @@ from ..model.settings import SettingsCell, SettingsError
 __all__ = [
     "BotError",
     "interval_of",
+    "modules_of",
     "offers_of",
     "overrun_of",
     "settings_of",
@@ -34,6 +35,13 @@ def state_home(state_type: Any) -> tuple[type, ...]:
     """Where a state's migrations are looked for: its class, unless it is a plain dict or list."""
     plain = typing.get_origin(state_type) or state_type
     return (plain,) if isinstance(plain, type) and plain.__module__ != "builtins" else ()
+
+
+def modules_of(*classes: type) -> tuple[str, ...]:
+    """The modules of these classes and of what they inherit from, without neverblink's own and Python's."""
+    others = {__name__.partition(".")[0], "builtins", "typing", "msgspec"}
+    inherited = [base.__module__ for cls in classes for base in cls.__mro__]
+    return tuple(dict.fromkeys(name for name in inherited if name.partition(".")[0] not in others))
 
 
 def interval_of(name: str, tick: Any) -> int:

@@ -48,6 +48,7 @@ class SimulatedProcess:
             bot=bot.name, worker=worker, release=bot.name, run="", lease="", journal="", pulse=SECOND
         )
         self.engine = self.runtime.engine = build_engine(me, bot, self.runtime, imported=0)
+        self.engine.replica.verifier.strict = True
         self.ready = False
         self.failed = ""
         self.answers: dict[str, Answered] = {}

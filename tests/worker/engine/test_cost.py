@@ -102,13 +102,15 @@ class _OnDisk(StandaloneRuntime):
 
 
 class Leader:
-    """A leader of `bot` that ticks as often as it is told."""
+    """A leader of `bot` that ticks as often as it is told. `verifies`: it reads back what it has written."""
 
-    def __init__(self, tmp: Path, bot: type[Worker[Any]]) -> None:
+    def __init__(self, tmp: Path, bot: type[Worker[Any]], *, verifies: bool = False) -> None:
         self._io = _OnDisk(tmp)
         # Never a heartbeat: what is counted is a tick.
         me = Assignment("b", "w1", "r", str(tmp), "", "", pulse=10**15)
         self._engine: Engine = build_engine(me, WorkerBot(bot), self._io, imported=0)
+        if not verifies:
+            self._engine.replica.verifier.next_at = sys.maxsize
         self._work()
         self._engine.ordered(Lead())
         self._work()
@@ -122,6 +124,8 @@ class Leader:
             step = engine.next_step()
             assert step is not None
             engine.done(step, step.call())
+            if not engine.rests_until():
+                engine.idle()
             assert engine.rests_until() > clock.now
 
     def _work(self) -> None:
@@ -192,7 +196,7 @@ def test_a_tick_costs_the_same_whatever_the_table_holds(tmp_path: Path) -> None:
 
 
 def test_ticks_leave_nothing_behind_once_the_memory_of_frames_is_full(tmp_path: Path) -> None:
-    leader = Leader(tmp_path, type("Bot", (Busy,), {"touched": 1}))
+    leader = Leader(tmp_path, type("Bot", (Busy,), {"touched": 1}), verifies=True)
     leader.ticks(MEMORY_FRAMES + 100)
     before = _blocks()
     leader.ticks(10 * TICKS)

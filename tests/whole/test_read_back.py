@@ -1,0 +1,83 @@
+"""A bug wrote a value that the next process would not read as it was written: real processes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from .bots import bot
+from .live import Live
+
+STATE = """
+    ticks: int = 0
+    price: float = 0.0
+    groups: dict[str, list[int]] = {}
+    orders: list[int] = []
+    copied: list[int] = []
+    """
+
+WRONG = """
+    def on_tick(self, tick):
+        self.state.ticks += 1
+
+    def on_command(self, name, args):
+        from collections import defaultdict
+        state = self.state
+        if name == "none":
+            state.price = None
+        elif name == "right":
+            state.price = 1.5
+        elif name == "default":
+            state.groups = defaultdict(list, {"a": [1]})
+        elif name == "share":
+            state.orders = state.copied = [1]
+        return {"pid": os.getpid(), "ticks": state.ticks}
+    """
+
+BOT = bot(WRONG, state=STATE, tick="20ms")
+
+WITHIN_TICKS = 25
+"""The bound for a state of this size: half a second, a part in fifty of which reads it back ten times."""
+
+
+def write(live: Live, name: str) -> int:
+    """Have the bot write it; return the tick after which it did."""
+    return live.ask("send", name=name)["seq"]
+
+
+def problem_of(live: Live, field: str) -> dict[str, Any]:
+    return live.event(lambda one: one["problem"] is not None, type="state-problem", field=field)["problem"]
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "kind"),
+    [("none", "price", "unreadable"), ("default", "groups", "differs"), ("share", "orders", "shared")],
+)
+def test_the_leader_tells_of_it_within_the_bound(live: Live, name: str, field: str, kind: str) -> None:
+    live.up(live.code("v0", BOT))
+    live.listen()
+    wrote = write(live, name)
+    problem = problem_of(live, field)
+    assert problem["kind"] == kind
+    assert 0 <= problem["seq"] - wrote <= WITHIN_TICKS
+    [seen] = [
+        one
+        for one in live.status_with(lambda status: status["problems"])["problems"]
+        if one["field"] == field
+    ]
+    assert seen["path"] == field
+    shown = live.run("status")
+    assert f"field {field}" in shown.out
+    assert seen["mend"] in " ".join(shown.out.split())
+    live.ticks_on()
+
+
+def test_it_is_told_when_the_value_is_right_again(live: Live) -> None:
+    live.up(live.code("v0", BOT))
+    live.listen()
+    write(live, "none")
+    assert problem_of(live, "price")["lines"]
+    write(live, "right")
+    live.event(lambda one: one["problem"] is None, type="state-problem", field="price")
+    live.status_with(lambda status: not status["problems"])
