@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeVar
 
-from ..protocol.changes import Schema
+from ..protocol.frame import Schema
 from ..protocol.grid import Policy
 from ..protocol.link import Offers
 from ..protocol.window import Window

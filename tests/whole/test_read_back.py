@@ -77,7 +77,8 @@ def test_it_is_told_when_the_value_is_right_again(live: Live) -> None:
     live.up(live.code("v0", BOT))
     live.listen()
     write(live, "none")
-    assert problem_of(live, "price")["lines"]
+    seen = live.status_with(lambda status: status["problems"] and status["problems"][0]["lines"])
+    assert all(line.startswith("bot.py:") for line in seen["problems"][0]["lines"])
     write(live, "right")
     live.event(lambda one: one["problem"] is None, type="state-problem", field="price")
     live.status_with(lambda status: not status["problems"])

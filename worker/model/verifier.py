@@ -38,7 +38,7 @@ _OVERHEAD = 50_000
 """What a look costs the bot's process besides the reading, ns, about."""
 _PER_BYTE = 100
 """What reading back a byte takes that never was read back, ns: an estimate on the high side."""
-_LINES_TAKE = 3_000_000
+_LINES_TAKE = 1_000_000
 """There is time to look for the lines that wrote a value, ns."""
 _ROWS = 32
 """So many rows are read back at a time."""
@@ -77,6 +77,8 @@ class Verifier:
         """Rows that wait, by their keys, for each table."""
         self._bad_rows: dict[str, Any] = {}
         """The key of a row that was found wrong, for each table that has one."""
+        self._looked: set[str] = set()
+        """The fields with a problem whose lines were looked for."""
         self.next_at = 0
 
     def stamp(self, seq: int, at: int) -> list[StateProblem]:
@@ -243,14 +245,21 @@ class Verifier:
     def _note(self, name: str, problem: StateProblem | None, *, lines: bool) -> None:
         if problem is None:
             self.problems.pop(name, None)
+            self._looked.discard(name)
             return
         known = self.problems.get(name)
-        if known is not None and (known.path, known.kind) == (problem.path, problem.kind):
-            # Its value may be another one at each tick.
-            return
-        if lines:
-            problem = msgspec.structs.replace(problem, lines=self._lines(problem))
-        self.problems[name] = problem
+        # Its value may be another one at each tick.
+        if known is None or (known.path, known.kind) != (problem.path, problem.kind):
+            known = problem
+            self._looked.discard(name)
+        if name not in self._looked:
+            if lines:
+                known = msgspec.structs.replace(known, lines=self._lines(known))
+                self._looked.add(name)
+            elif name in self._cells.names:
+                # With more time before the next turn.
+                self._cells.unread.add(name)
+        self.problems[name] = known
 
     def _lines(self, problem: StateProblem) -> tuple[str, ...]:
         inner = problem.path.rpartition(".")[2]
