@@ -57,7 +57,7 @@ def _parts(value: Any, hint: Any) -> Iterator[tuple[str, Any, Any]]:
     elif kind in (list, tuple, set, frozenset) and args:
         yield from ((f"[{at}]", item, args[0]) for at, item in enumerate(whole))
     elif hint is kind and (names := fields_of(hint)):
-        hints = typing.get_type_hints(hint, include_extras=True)
+        hints = typing.get_type_hints(kind, include_extras=True)
         yield from ((f".{name}", getattr(value, name), hints[name]) for name in names if name in hints)
 
 
