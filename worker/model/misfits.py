@@ -56,9 +56,10 @@ def _parts(value: Any, hint: Any) -> Iterator[tuple[str, Any, Any]]:
         yield from ((f"[{at}]", part, arg) for at, (part, arg) in enumerate(parts))
     elif kind in (list, tuple, set, frozenset) and args:
         yield from ((f"[{at}]", item, args[0]) for at, item in enumerate(whole))
-    elif hint is kind and (names := fields_of(hint)):
+    elif hint is kind and (names := fields_of(kind)):
         hints = typing.get_type_hints(kind, include_extras=True)
-        yield from ((f".{name}", getattr(value, name), hints[name]) for name in names if name in hints)
+        record = cast(Any, whole)
+        yield from ((f".{name}", getattr(record, name), hints[name]) for name in names if name in hints)
 
 
 def _is_of(value: Any, hint: Any) -> bool:
