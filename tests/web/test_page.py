@@ -122,7 +122,7 @@ def test_the_page_can_deploy_pause_change_settings_roll_back_and_halt(shown: Ser
 
         # halt, with the bot's name
         page.get_by_role("button", name="Halt…").click()
-        go = page.get_by_role("button", name="Halt it")
+        go = page.get_by_role("button", name="Halt bot")
         assert go.is_disabled()
         page.get_by_label("Type fox to confirm").fill("fix")
         assert go.is_disabled()
@@ -266,7 +266,7 @@ def test_the_page_names_failing_notification_targets(shown: Served, browser: Any
 def test_the_docs_page_lists_and_tries_operations(shown: Served, browser: Any) -> None:
     with open_page(browser, 1280, 900, "light") as (page, complaints):
         page.goto(shown.url + "/docs")
-        page.get_by_label("Your token, to try with").fill(shown.tokens["viewer"])
+        page.get_by_label("Token for requests").fill(shown.tokens["viewer"])
         page.get_by_text("GET /api/me").click()
         page.locator("details[open]").get_by_role("button", name="Try it").click()
         expect(page, "document.querySelector('details[open] pre').textContent.includes('a-viewer')")
