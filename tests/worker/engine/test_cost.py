@@ -124,9 +124,11 @@ class Leader:
             step = engine.next_step()
             assert step is not None
             engine.done(step, step.call())
-            if not engine.rests_until():
+            at = engine.rests_until()
+            if not at:
                 engine.idle()
-            assert engine.rests_until() > clock.now
+                at = engine.rests_until()
+            assert at > clock.now
 
     def _work(self) -> None:
         engine = self._engine
