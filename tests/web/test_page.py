@@ -294,3 +294,25 @@ def test_output_of_the_bot_is_shown_as_text_never_as_markup(shown: Served, brows
             assert complaints == []
     finally:
         shown.do("unlock")
+
+
+def test_the_page_shows_the_state_now_and_at_an_earlier_point(shown: Served, browser: Any) -> None:
+    with open_page(browser, 1280, 900, "light") as (page, complaints):
+        log_in(page, shown.url, shown.tokens["viewer"])
+        point = shown.get("/api/state", role="viewer")["point"]["number"]
+        page.get_by_role("button", name="Show the state").click()
+        expect(page, "document.querySelector('#state tbody')?.textContent.includes('ticks')")
+        page.locator("#state").get_by_label("At", exact=True).fill(f"frame:{point}")
+        page.locator("#state").get_by_role("button", name="ticks").click()
+        expect(
+            page, f"document.querySelector('#state [role=status]').textContent.includes('(frame {point})')"
+        )
+        assert int(page.locator("#state pre").inner_text()) > 0
+        page.locator("#state").get_by_label("Path").fill("tick")
+        page.get_by_role("button", name="Show the state").click()
+        expect(
+            page, "document.querySelector('#state [role=status]').textContent.includes('did you mean ticks?')"
+        )
+        assert faults(page) == []
+        # The browser itself reports that an answer was not 2xx.
+        assert all("404" in one for one in complaints)

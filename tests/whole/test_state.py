@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from .bots import bot
+from .bots import bot, loop
 from .live import WITHIN, Live, one_line
 
 STATE = """
@@ -369,3 +369,56 @@ def test_a_backup_of_a_running_bot_is_a_new_life_elsewhere(live: Live, tmp_path:
         other.down()
     finally:
         other.close()
+
+
+def test_a_restore_during_a_deployment_is_in_the_new_release_too(live: Live) -> None:
+    """It comes while the new worker prepares: that one follows it like any other frame."""
+    sleeps = "    def on_start(self):\n        time.sleep(0.5)\n\n    def on_load(self, state):\n"
+    slow = SOURCE.replace("    def on_load(self, state):\n", sleeps)
+    live.up(live.code("one", SOURCE))
+    live.ask("send", name="buy", args={"market": "BTC", "size": 1.0})
+    good = number(live)
+    live.ask("send", name="ruin")
+    deployment = live.begin(live.code("two", slow))
+    live.event(type="worker-started", worker="w2")
+    restored = live.ask("state-restore", at=f"frame:{good}", confirm="fox")
+    assert restored["undo"].startswith("frame:")
+    assert live.ended(deployment)["outcome"] == "done"
+    assert live.book()["positions"] == {"BTC": 1.0}
+    live.audit()
+    live.down()
+
+
+def test_a_standby_that_takes_over_has_the_restored_state(live: Live) -> None:
+    live.up(live.code("one", SOURCE, standby=1))
+    live.event(type="standby", state="ready")
+    live.ask("send", name="buy", args={"market": "BTC", "size": 1.0})
+    good = number(live)
+    live.ask("send", name="ruin")
+    live.ask("state-restore", at=f"frame:{good}", confirm="fox")
+    os.kill(live.book()["pid"], signal.SIGKILL)
+    live.event(lambda event: event["outage"]["until"], type="outage")
+    assert live.book()["positions"] == {"BTC": 1.0}
+    live.down()
+
+
+LOOP = loop(
+    """
+    def main():
+        for tick in join(Book, tick="10ms"):
+            tick.state.ticks += 1
+            for command in tick.commands:
+                tick.answer(command, {"ticks": tick.state.ticks})
+    """
+)
+
+
+def test_a_bot_that_is_a_loop_is_restored_at_its_next_tick(live: Live) -> None:
+    live.up(live.code("one", LOOP, target="main"))
+    live.ask("state-set", path="ticks", value=5_000_000, confirm="fox")
+    assert value(live, "ticks") >= 5_000_000
+    before = live.ask("state-set", path="ticks", value=7, confirm="fox")["undo"]
+    assert value(live, "ticks") < 5_000_000
+    live.ask("state-restore", at=before, confirm="fox")
+    assert value(live, "ticks") >= 5_000_000
+    live.down()
