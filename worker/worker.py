@@ -176,8 +176,8 @@ class Worker(Generic[S]):
     def on_load(self, state: S) -> Any:
         """The real state is here, in a follower's rehearsal or in the first leader: build what derives from it.
 
-        Change nothing of it. Runs again when a copy has to be made anew, and in the leader when an operator has restored
-        or set the state. If it raises, the deployment is aborted, and a restored state is not taken.
+        Change nothing of it. Runs again when a copy has to be made anew, and in the leader when an operator has
+        restored or set the state. If it raises, the deployment is aborted, and a restored state is not taken.
         """
 
     def on_lead(self, in_doubt: tuple[InDoubt, ...]) -> Any:
