@@ -47,7 +47,7 @@ def write(live: Live, name: str) -> int:
 
 
 def problem_of(live: Live, *fields: str) -> dict[str, Any]:
-    """The first problem that is told of one of these fields."""
+    """The first problem that is reported for one of these fields."""
     told = live.event(lambda one: one["problem"] is not None and one["field"] in fields, type="state-problem")
     return told["problem"]
 
@@ -85,3 +85,25 @@ def test_it_is_told_when_the_value_is_right_again(live: Live) -> None:
     write(live, "right")
     live.event(lambda one: one["problem"] is None, type="state-problem", field="price")
     live.status_with(lambda status: not status["problems"])
+
+
+UNENCODABLE = """
+    def on_tick(self, tick):
+        self.state.ticks += 1
+        if self.state.ticks == 5 and not os.path.exists("{mark}"):
+            open("{mark}", "w").close()
+            self.state.price = type("float64", (float,), {{"__module__": "numpy", "item": float}})(1.5)
+    """
+
+
+def test_after_a_value_that_does_not_go_into_bytes_the_bot_goes_on_from_the_boundary_before(
+    live: Live,
+) -> None:
+    code = bot(UNENCODABLE.format(mark=live.tmp / "written"), state=STATE, tick="50ms")
+    live.up(live.code("v0", code))
+    failed = live.status_with(lambda status: status["failure"] and status["worker"])["failure"]
+    assert "state field price: 1.5 (numpy.float64) cannot be encoded: write x.item()" in failed["reason"]
+    assert failed["reason"].startswith("tick ")
+    assert "bot.py:" in failed["reason"]
+    live.audit()
+    live.ticks_on()

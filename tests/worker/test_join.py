@@ -162,4 +162,6 @@ for tick in join(Book, tick="5ms"):
 """,
     )
     assert status == 1
-    assert "state field seen[0]: a object cannot be encoded" in complained
+    assert "state field seen[0]: <object object" in complained
+    assert "(object) cannot be encoded: keep what rebuilds it" in complained
+    assert "(written in bot.py:" in complained

@@ -27,6 +27,8 @@ from ..io.output import report, report_exception
 from ..io.release_dir import describe
 from ..journal.retention import JournalLimits
 from ..model.replica import Replica
+from ..model.table import StateError
+from ..model.verifier import VerificationFailed
 from ..replication.following import Following
 from ..replication.interfaces import WorkerIO
 from ..replication.journal_writer import JournalWriter
@@ -262,6 +264,12 @@ class Engine:
                 self._descriptors.end_turn()
             try:
                 self.leading.finish(step.turn, value)
+            except VerificationFailed as problem:
+                self.fail("state", problem.message)
+            except StateError as problem:
+                lines = self.replica.verifier.lines_of(problem.field)
+                where = f" (written in {', '.join(lines)})" if lines else ""
+                self.fail("state", f"{step.turn.title}: {problem.message}{where}")
             except NeverblinkError as problem:
                 self.fail("state", problem.message)
             except Exception as problem:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 __all__ = ["assigned_at"]
 
-_MOST = 3
+_MOST = 5
 """Where there are more such lines, they are no help."""
 _LARGEST = 20_000
 """Lines of a module that is not searched: that takes too long."""

@@ -23,6 +23,7 @@ from ...protocol.frame import NOTHING, Changes, Schema
 from ...protocol.wire import NOT_ENCODABLE, UNDECODABLE
 from .dict_walk import DictWalk
 from .encode_errors import find_unencodable
+from .mends import described, mend_for_unencodable
 from .shape import CellField, Shape, StateTypeError, TableField
 from .state_schema import state_schema
 from .table import RowTypeError, StateError, Table, TurnGuard
@@ -455,11 +456,14 @@ class Cells:
         return rows
 
     def _unencodable_row(self, table: AnyTable, key: Any, problem: Exception) -> StateError:
-        return StateError(
-            f"table {table.name}: the row for {key!r} cannot be encoded ({problem}): rows hold numbers, "
-            "text, tuples and frozen structs",
-            table.name,
-        )
+        where = f"table {table.name}: the row for {key!r} cannot be encoded"
+        for part in (key, table.get(key)):
+            if found := find_unencodable(part, "it", self._encode):
+                path, value, why = found
+                inside = "" if path == "it" else f"{path.removeprefix('it')} is "
+                mend = mend_for_unencodable(value, why)
+                return StateError(f"{where}: {inside}{described(value)}: {mend}", table.name)
+        return StateError(f"{where} ({problem})", table.name)
 
     def _decoded(
         self, changes: Changes, source: int | None
@@ -528,10 +532,9 @@ class Cells:
         for cell, value in zip(self.shape.cells, self._values(state), strict=True):
             found = find_unencodable(value, cell.attr or "state", self._encode)
             if found is not None:
-                path, unencodable, why = found
+                path, value, why = found
                 raise StateError(
-                    f"state field {path}: a {type(unencodable).__name__} cannot be encoded ({why}): "
-                    "keep what rebuilds it (a msgspec.Struct, numbers, text) and build it in on_load",
+                    f"state field {path}: {described(value)} cannot be encoded: {mend_for_unencodable(value, why)}",
                     cell.attr,
                 ) from None
         raise StateError(f"the state cannot be encoded: {problem}") from None

@@ -20,6 +20,7 @@ __all__ = [
     "type_name",
 ]
 
+_STATE_TYPES = frozenset({bool, int, float, str, bytes, dict, list, tuple, set, frozenset})
 _CONVERSIONS: tuple[type, ...] = (bool, int, float, str, bytes)
 
 
@@ -80,8 +81,8 @@ def mend_for_shared(value: Any) -> str:
     )
 
 
-def mend_for_unencodable(value: Any) -> str:
-    """What to do about a value that does not go into bytes."""
+def mend_for_unencodable(value: Any, why: str) -> str:
+    """What to do about a value that does not go into bytes. `why`: what the encoder says of it."""
     kind = cast(Any, type(value))
     if kind.__module__.partition(".")[0] == "numpy":
         if hasattr(kind, "tolist") and getattr(value, "ndim", 0):
@@ -89,11 +90,14 @@ def mend_for_unencodable(value: Any) -> str:
         return "write x.item(), which is the plain Python value"
     if isinstance(value, datetime):
         return "write x.to_pydatetime()" if hasattr(kind, "to_pydatetime") else "write a plain datetime"
-    if not isinstance(value, enum.Enum):
+    if not isinstance(value, enum.Enum) and kind not in _STATE_TYPES:
         for base in _CONVERSIONS:
             if isinstance(value, base):
                 return f"write {base.__name__}(x)"
-    return "keep what rebuilds it (a msgspec.Struct, numbers, text) and build it in on_load"
+    if type(value) in _STATE_TYPES:
+        # The type is right, and this value of it is not: too large, nested too deeply, or with itself inside.
+        return f"write another value ({why})"
+    return f"keep what rebuilds it (a msgspec.Struct, numbers, text) and build it in on_load ({why})"
 
 
 def article(name: str) -> str:

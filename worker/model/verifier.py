@@ -87,6 +87,10 @@ class Verifier:
         self.problems |= {problem.field: problem for problem in new}
         return new
 
+    def lines_of(self, field: str) -> tuple[str, ...]:
+        """The lines of the bot that can have written to a field; empty when there are none, or many."""
+        return assigned_at(self.modules, field) if field else ()
+
     # --- all at once ---
 
     def check_all(self, state: Any) -> list[StateProblem]:
@@ -263,9 +267,9 @@ class Verifier:
 
     def _lines(self, problem: StateProblem) -> tuple[str, ...]:
         inner = problem.path.rpartition(".")[2]
-        if inner.isidentifier() and inner != problem.field and (found := assigned_at(self.modules, inner)):
+        if inner.isidentifier() and inner != problem.field and (found := self.lines_of(inner)):
             return found
-        return assigned_at(self.modules, problem.field)
+        return self.lines_of(problem.field)
 
     def _unreadable(self, name: str, value: Any, hint: Any, where: str, reason: str) -> StateProblem:
         found = find_misfit(value, hint, self._cells.encode, self._cells.decode_as)

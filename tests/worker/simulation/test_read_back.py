@@ -89,3 +89,62 @@ def test_new_code_whose_defaults_do_not_survive_is_refused_in_its_rehearsal() ->
         with pytest.raises(HandoverFailed, match="state field added: defaultdict"):
             simulation.hand_over(WithDefaults)
         simulation.ticks(2)
+
+
+class Price(float):
+    """As `numpy.float64` is one: a subclass of float that does not go into bytes."""
+
+
+class Mean(Quiet):
+    def on_tick(self, tick: Tick[Book]) -> None:
+        self.state.price = Price(1.5) if tick.seq % 4 == 3 else 1.0
+
+
+class Itself(Quiet):
+    def on_tick(self, tick: Tick[Book]) -> None:
+        self.state.events.append(self.state.events)
+
+
+class Huge(Quiet):
+    def on_tick(self, tick: Tick[Book]) -> None:
+        self.state.events.append({"a": 2**70})
+
+
+class Opened(Quiet):
+    def on_tick(self, tick: Tick[Book]) -> None:
+        self.state.events.append([open])
+
+
+@pytest.mark.parametrize(
+    ("bot", "what", "mend"),
+    [
+        (Mean, "state field price: 1.5 (tests.Price) cannot be encoded", "write float(x)"),
+        (Itself, "state field events[0]", "it contains itself"),
+        (
+            Huge,
+            "state field events[0]['a']: 1180591620717411303424 (int) cannot be encoded",
+            "write another value",
+        ),
+        (Opened, "state field events[0][0]: <built-in function open> (", "build it in on_load"),
+    ],
+)
+def test_a_value_that_does_not_go_into_bytes_fails_its_turn_and_is_named(
+    bot: type[Quiet], what: str, mend: str
+) -> None:
+    with Simulation(bot) as simulation:
+        with pytest.raises(SimulationError) as failed:
+            simulation.ticks(5)
+        assert failed.value.message.startswith("tick ")
+        assert what in failed.value.message
+        assert mend in failed.value.message
+        assert "test_read_back.py:" in failed.value.message
+
+
+def test_the_old_code_goes_on_from_the_boundary_before_a_value_that_does_not_go_into_bytes() -> None:
+    with Simulation(Quiet) as simulation:
+        simulation.ticks(2)
+        simulation.hand_over(Mean)
+        simulation.ticks(6)
+        assert type(simulation.leader) is Quiet
+        assert simulation.state.price == 1.0
+        assert "tests.Price" in simulation.rolled_back
