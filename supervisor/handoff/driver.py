@@ -402,7 +402,16 @@ class HandoffDriver:
     def _ticks(self, worker: str) -> bool:
         """Whether a leader ticks, by its own reports."""
         overdue = self._overdue_of(worker)
-        return overdue is not None and overdue <= self._settings.hang_after
+        within = self._settings.hang_after
+        return overdue is not None and (overdue <= within or self._ticked_within(worker, within))
+
+    def _ticked_within(self, worker: str, within: int) -> bool:
+        """Whether a leader has reported a new tick in the last `within` ns.
+
+        A bot that catches up and is always late is overdue for ever, though it ticks.
+        """
+        member = self._registry.get(worker)
+        return member is not None and self._bus.now() - member.ticked_at <= within
 
     def _may_hang(self) -> bool:
         """Whether the new worker, which leads in its probation, may be hanging at this moment."""
@@ -412,6 +421,7 @@ class HandoffDriver:
             and self.handoff.old_lives
             and overdue is not None
             and overdue > _OVERDUE_AFTER
+            and not self._ticked_within(self.handoff.new, _OVERDUE_AFTER)
         )
 
     def _overdue_of(self, worker: str) -> int | None:

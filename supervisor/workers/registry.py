@@ -57,6 +57,8 @@ class Member:
         self.ready: Ready | None = None
         self.report: Report | None = None
         self.reported_at = 0
+        self.ticked_at = 0
+        """When it first reported its newest tick; 0 before its first."""
         self.rehearsed: Rehearsed | None = None
         self.holding: Holding | None = None
         self.handed: Handed | None = None
@@ -160,6 +162,8 @@ class Member:
                     # Only a leader has open decisions, and it closes them before it yields: the closing message was
                     # lost.
                     self.decisions.clear()
+                if self.report is None or message.ticks > self.report.ticks:
+                    self.ticked_at = at
                 self.report = message
                 self.reported_at = at
                 if self.ready is None and message.imported:

@@ -252,6 +252,62 @@ def test_a_probation_does_not_succeed_with_a_silent_leader(drive: Drive) -> None
     assert drive.driver.phase is Phase.RETIRING
 
 
+class Late:
+    """A leader that catches up and is ever later: each tick takes longer than its interval of 100 ms."""
+
+    def __init__(self, drive: Drive) -> None:
+        self._drive = drive
+        self._ticks = 0
+        drive.to_probation()
+        drive.hear("new", hello(interval=SECOND // 10))
+
+    def tick(self, *, late: int) -> None:
+        self._ticks += 1
+        self.report(late=late)
+
+    def report(self, *, late: int) -> None:
+        due = max(1, self._drive.context.clock.now - late)
+        seen = msgspec.structs.replace(
+            report("leading", epoch=2), seq=self._ticks, ticks=self._ticks, due=due
+        )
+        self._drive.hear("new", seen)
+
+
+def test_the_probation_of_a_bot_that_catches_up_and_is_always_late_ends_in_time(drive: Drive) -> None:
+    bot = Late(drive)
+    for second in range(40):
+        bot.tick(late=second * SECOND // 3)
+        drive.context.clock.advance(SECOND // 2)
+    bot.tick(late=14 * SECOND)
+    drive.context.clock.advance(SECOND // 10)
+    assert drive.driver.phase is Phase.RETIRING
+
+
+def test_the_probation_of_a_late_bot_that_no_longer_ticks_does_not_end(drive: Drive) -> None:
+    bot = Late(drive)
+    drive.context.clock.advance(19 * SECOND)
+    bot.tick(late=10 * SECOND)
+    for _ in range(10):
+        drive.context.clock.advance(SECOND // 5)
+        bot.report(late=11 * SECOND)
+    assert drive.driver.phase is Phase.PROBATION
+
+
+def test_a_suspicion_of_a_leader_that_is_late_but_ticks_is_dropped_and_counts_once_it_stops(
+    drive: Drive,
+) -> None:
+    bot = Late(drive)
+    drive.context.clock.advance(5 * SECOND)
+    bot.tick(late=10 * SECOND)
+    drive.context.clock.advance(SECOND)
+    drive.hear("old", Suspect("new", "silent for 11s"))
+    assert drive.pool.take() == []
+    drive.context.clock.advance(2 * SECOND)
+    bot.report(late=13 * SECOND)
+    drive.hear("old", Suspect("new", "silent for 13s"))
+    assert drive.pool.take() == [("kill", "new", "silent for 13s")]
+
+
 def test_a_suspicion_of_a_leader_that_has_ticked_since_is_dropped(drive: Drive) -> None:
     drive.to_probation()
     drive.hear("new", hello(interval=SECOND // 10))
