@@ -37,6 +37,7 @@ from ..system.format import clock, count
 from ..terminal.screen import Screen, columns
 from .bot_commands import confirm_bot
 from .command import Done, Subgroup, local_command, remote_command
+from .completion import complete_release
 from .context import CommandContext
 from .exit_codes import BadInput
 from .operations import seconds
@@ -83,7 +84,7 @@ def show(context: CommandContext, path: str, at: str, offset: int, limit: int) -
 
 
 @remote_command
-@click.argument("point")
+@click.argument("point", shell_complete=complete_release)
 @click.argument("path", default="")
 @_offset
 @_limit
@@ -93,8 +94,8 @@ def at(context: CommandContext, point: str, path: str, offset: int, limit: int) 
 
 
 @remote_command
-@click.argument("a", metavar="POINT")
-@click.argument("b", metavar="[POINT]", default="now")
+@click.argument("a", metavar="POINT", shell_complete=complete_release)
+@click.argument("b", metavar="[POINT]", default="now", shell_complete=complete_release)
 @click.option("--limit", default=100, show_default=True, help="At most so many single values.")
 def diff(context: CommandContext, a: str, b: str, limit: int) -> Done:
     """Show what differs between the states at two points: fields, rows and values."""
@@ -156,7 +157,7 @@ def import_(context: CommandContext, file: Path, yes: bool, why: str, within: st
 
 
 @remote_command
-@click.argument("point")
+@click.argument("point", shell_complete=complete_release)
 @click.option("--dry-run", is_flag=True, help="Only show what would change.")
 @click.option("--in-doubt", is_flag=True, help="Also when decisions since then are in doubt.")
 @_yes

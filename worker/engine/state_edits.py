@@ -130,9 +130,7 @@ def _set_row(replica: Replica, path: paths.Path, new: Any, whole: TypeSchema) ->
     keys = cast("TypeSchema", about.get("propertyNames", ANYTHING))
     key = _key(field.decode_key, table, path, keys, whole)
     rows, there = inside(about, whole, ""), key in table
-    before = (
-        to_json(msgspec.msgpack.decode(msgspec.msgpack.encode(table[key])), rows, whole) if there else None
-    )
+    before = to_json(msgspec.msgpack.decode(replica.cells.encode(table[key])), rows, whole) if there else None
     if not there and len(path) > 2:
         raise paths.no_part(path[:1], path[1], [key_text(to_json(one)) for one in table])
     wanted = paths.put(before, path[2:], new, rows, whole, path[:2])

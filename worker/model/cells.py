@@ -69,8 +69,12 @@ class Cells:
 
     @functools.cached_property
     def types(self) -> bytes:
-        """The JSON Schema of the state, for the journal."""
-        return msgspec.json.encode(state_schema(self.shape))
+        """The JSON Schema of the state, for the journal; empty for a type that it cannot describe."""
+        try:
+            return msgspec.json.encode(state_schema(self.shape))
+        except Exception:
+            # The journal is read without it too, only with fewer names: no bot is to fail for that.
+            return b""
 
     def guard_by(self, guard: TurnGuard) -> None:
         """Let `guard` decide when tables may be written. Call it before there is a state."""

@@ -205,7 +205,8 @@ class JournalWriter:
             head = decode_snapshot(first.payload) if isinstance(first, Entry) else None
         except (JournalError, WireError):
             return False
-        return head is not None and (head.schema != self._replica.schema or not head.types)
+        replica = self._replica
+        return head is not None and (head.schema, head.types) != (replica.schema, replica.cells.types)
 
     def _advance(self) -> bool:
         """Do one small piece of work; return whether more can be done at once."""

@@ -11,10 +11,22 @@ import msgspec
 import pytest
 
 from neverblink.protocol.errors import NeverblinkError
+from neverblink.protocol.journal import HEADER_SIZE, Entry, RecordKind, pack_record, scan
 from neverblink.protocol.state.path import parse
 from neverblink.supervisor.audit.scope import Moment, Seq
-from neverblink.supervisor.state.point import InDecision, Now, Number, Point, ReleasePoint
+from neverblink.supervisor.state.decisions import decisions_since
+from neverblink.supervisor.state.point import (
+    BadPoint,
+    InDecision,
+    Now,
+    Number,
+    Point,
+    ReleasePoint,
+    parse_point,
+)
+from neverblink.supervisor.state.reader import StateReader
 from neverblink.supervisor.state.state_at import StateAt, StateNotKnown, state_at
+from neverblink.supervisor.store.state_dir import Home
 from neverblink.worker import Table, Worker
 from tests.worker.journaling_leader import START, Book, JournalingLeader, Keeps, Row
 
@@ -258,3 +270,80 @@ def test_after_a_change_of_the_states_type_it_is_read_by_the_new_one(tmp_path: P
     assert "more" not in before.values.names
     assert told(before) == history[max(history)]
     assert isinstance(Book(), Book)
+
+
+def forget_types(journal: Path) -> None:
+    """Make the journal one that an earlier neverblink wrote: its snapshots say neither types nor release."""
+    for path in journal.glob("*.journal"):
+        data = path.read_bytes()
+        written = data[:HEADER_SIZE]
+        for entry in scan(data):
+            assert isinstance(entry, Entry)
+            payload = entry.payload
+            if entry.kind is RecordKind.SNAPSHOT:
+                payload = msgspec.msgpack.encode(msgspec.msgpack.decode(payload)[:-2])
+            written += pack_record(entry.kind, payload)
+        path.write_bytes(written)
+
+
+def test_a_journal_without_types_is_read_by_its_plain_values(tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    JournalingLeader(journal, KeepsOdd).ticks(3).stop()
+    forget_types(journal)
+    values = state_at(journal, Now()).values
+    assert values.types == {}
+    assert values.look(parse("rows[9]"))[0] == "1.50"
+    assert values.look(parse("rows[9]"))[2] == {"$bytes": "AP8="}
+    reader = StateReader(Home(tmp_path))
+    assert reader.show("", "").fields is not None
+    assert reader.compare("frame:0", "").total
+
+
+def test_the_next_leader_writes_the_types_at_once(tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    JournalingLeader(journal, KeepsOdd).ticks(3).stop()
+    forget_types(journal)
+    segments = len(list(journal.glob("*.journal")))
+    JournalingLeader(journal, KeepsOdd, worker="w2", at=START + 10**9).ticks(5).stop()
+    assert len(list(journal.glob("*.journal"))) == segments + 1
+    assert state_at(journal, Now()).values.look(parse("rows[9].size")) == "1.50"
+    JournalingLeader(journal, KeepsOdd, worker="w3", at=START + 2 * 10**9).ticks(5)
+    assert len(list(journal.glob("*.journal"))) == segments + 1, "it begins one for each leader"
+
+
+def test_a_point_is_written_as_people_name_it(tmp_path: Path) -> None:
+    now = START
+    releases = {
+        "20261124": ReleasePoint("20261124T090000Z-7d3d2c7a"),
+        "current": ReleasePoint("r", leads=True),
+    }
+    for text, point in {
+        "": Now(),
+        " now ": Now(),
+        "1795533": Seq(1795533),
+        "frame:812": Number(812),
+        "10m": Moment(now - 600 * 10**9),
+        "3-1795-0": InDecision("3-1795-0", 1795),
+        "current": releases["current"],
+        "2100-01-01T00:00:00": BadPoint,
+        "yesterday": BadPoint,
+        "frame:x": BadPoint,
+    }.items():
+        if point is BadPoint:
+            with pytest.raises(BadPoint):
+                parse_point(text, now, releases.get)
+        else:
+            assert parse_point(text, now, releases.get) == point
+
+
+def test_decisions_since_a_point_have_their_outcomes(tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    leader, history = led(journal, 60)
+    ids = [next(iter(was[1])) for was in history.values() if was[1]]
+    every = list(dict.fromkeys(ids))
+    since = decisions_since(journal, -1)
+    assert [one.id for one in since] == every
+    assert {one.outcome for one in since} == {"done"}
+    point = state_at(journal, Seq(int(every[2].split("-")[1])))
+    assert [one.id for one in decisions_since(journal, point.number)] == every[3:]
+    assert decisions_since(journal, leader.replica.number) == []
