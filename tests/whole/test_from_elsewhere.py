@@ -27,6 +27,10 @@ def test_clients_with_a_key_query_and_deploy_the_bot_over_tcp(live: Live) -> Non
     assert (deployed.code, deployed.json["outcome"]) == (0, "done")
     watched = live.run("top", "--once", *there)
     assert (watched.code, watched.out.split()[:2]) == (0, ["fox", "running"])
+    point = live.run("state", "show", *there, "--json").json["point"]["number"]
+    assert live.run("state", "set", "ticks", "-5", "--yes", *there).code == 0
+    assert "ticks" in live.run("state", "diff", f"frame:{point}", *there).out
+    assert live.run("state", "restore", f"frame:{point}", "--yes", *there).code == 0
     assert one_line(live.run("logs", *there)).endswith("run it there, without --server")
     # One who has made a key and was not let in.
     eve = live.tmp / "eve.key"
