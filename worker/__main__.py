@@ -1,4 +1,4 @@
-"""`python -m neverblink.worker MODULE:NAME` is what the supervisor starts; with `--check` the bot is only looked at."""
+"""`python -m neverblink.worker MODULE:NAME` is what the supervisor starts; `--check` only checks the bot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""check: could this bot run here? It is what `neverblink check` asks, in a process of its own."""
+"""Checks whether a bot can run here, for `neverblink check`, in a process of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["BotCheck", "check"]
 
 
 class BotCheck(msgspec.Struct, frozen=True):
-    """What was found. Of a function that uses `join()` nothing more is known than that it is there."""
+    """The result of a check. For a function that uses `join()`, only its existence is known."""
 
     ok: bool
     problem: str = ""
@@ -24,7 +24,7 @@ class BotCheck(msgspec.Struct, frozen=True):
 
 
 def check(target: str) -> BotCheck:
-    """Import the bot, make its first state, encode it and read it back. Runs none of its handlers."""
+    """Import the bot, make its first state, encode it and decode it again. Runs no handler."""
     try:
         found = find(target)
         if not isinstance(found, type):

@@ -1,4 +1,4 @@
-"""join: the same seat for a bot that is a plain loop.
+"""join: for a bot that is a plain loop instead of a `Worker`.
 
     def main():
         loop = join(Book, tick="1s")
@@ -6,8 +6,8 @@
             with loop.decision("enter") as d:
                 tick.state.orders[d.id] = place(d.id)
 
-Everything before the loop is `on_start`, and asking for the next tick is the boundary. Events, timers and commands come
-with the tick. Where another process leads, asking for the next tick simply takes longer; and where this one is not
+Everything before the loop is `on_start`, and the request for the next tick is the boundary. Events, timers and commands
+come with the tick. While another process leads, the request for the next tick takes longer. When this process is not
 needed any more, the loop ends.
 """
 
@@ -54,19 +54,19 @@ S = TypeVar("S")
 L = TypeVar("L")
 
 bootstrap: ContextVar[Joining | None] = ContextVar("neverblink.bootstrap", default=None)
-"""Where the function that is being run may join; not set for a bot that runs alone."""
+"""The `Joining` of the function that runs; not set for a bot that runs alone."""
 
 
 class LoopFailed(NeverblinkError):
-    """The loop cannot go on in this process; the reason was reported already."""
+    """The loop cannot go on in this process; the reason has been reported already."""
 
 
 class JoinError(NeverblinkError):
-    """A join where none can be."""
+    """`join` was called in the wrong place."""
 
 
 class Joining:
-    """A bootstrap that a function may join, and the loop that it joined with."""
+    """A bootstrap for a function that may call `join`, and the loop that `join` returned."""
 
     def __init__(self, bootstrap: Bootstrap) -> None:
         self.bootstrap = bootstrap
@@ -117,10 +117,10 @@ def join(
     remember: int = 100_000,
     remember_for: str = "1d",
 ) -> Loop[S, Any]:
-    """Join the bot: as the leader that ticks, or as the follower that will.
+    """Join the bot: as the leader, which ticks, or as a follower, which may lead later.
 
     The arguments are those of a `Worker`'s class attributes; migrations are found in the module of `state`, or given.
-    Iterate over what is returned. Raises `BotError`, or what a state's type raises.
+    Iterate over the returned loop. Raises `BotError`, or what a state's type raises.
     """
     bot = LoopBot(
         state, tick, windows, overrun, schema, migrations, event_type, remember, remember_for, settings
@@ -136,7 +136,7 @@ def join(
 
 
 class LoopBot:
-    """A `join` loop as the engine sees it: its handlers are empty, because what they are for comes with the tick."""
+    """A `join` loop as the engine's bot: its handlers are empty, because their input comes with the tick."""
 
     gathers = True
     commands: Mapping[str, Declared] = {}
@@ -197,11 +197,11 @@ class LoopBot:
 
 
 class Loop(Generic[S, L]):
-    """Iterate over it, once, with `for` or `async for`: each tick is a turn, which ends where the next is asked for."""
+    """Iterate over it, once, with `for` or `async for`: each tick is a turn, which ends when the next is requested."""
 
     def __init__(self, bot: LoopBot, bootstrap: Bootstrap) -> None:
         self.stopped = False
-        """The loop has ended because the *bot* stops for good: flatten now. Not set when only this process leaves."""
+        """The loop has ended because the *bot* stops for good: close positions. Not set if only this process leaves."""
         self._bot = bot
         self._supervised = bootstrap.supervised
         self._engine: Engine = bootstrap.engine(bot)
@@ -209,19 +209,19 @@ class Loop(Generic[S, L]):
         self._step: TurnStep | None = None
         self._poller: Poller | None = None
         self._input: asyncio.Event | None = None
-        """Set when something came in, in an `async for`."""
+        """Set when input has arrived, in an `async for`."""
         self._stop_asked = False
         self._waited = False
-        """The poller was asked since the last tick."""
+        """The poller has been used since the last tick."""
 
     @property
     def state(self) -> S:
-        """The state; in a follower the leader's, to be read. It changes in the loop's body only."""
+        """The state; in a follower the leader's, read-only. It changes in the loop's body only."""
         return self._session.state
 
     @property
     def inbox(self) -> Inbox:
-        """Where events from outside go, from any thread; they come with the next tick, in `tick.events`."""
+        """Takes events from outside, from any thread; they come with the next tick, in `tick.events`."""
         return self._session.inbox
 
     @property
@@ -231,14 +231,14 @@ class Loop(Generic[S, L]):
 
     @property
     def paused(self) -> bool:
-        """An operator wants nothing new entered; exits go on."""
+        """An operator has paused the bot: open no new position; close positions as usual."""
         return self._session.paused
 
     @property
     def settings(self) -> L:
-        """The settings in force: those that were given to `join`, but for what an operator has set since.
+        """The settings in force: those passed to `join`, except for what an operator has set since.
 
-        They change where a tick begins, and nowhere else.
+        They change only at the beginning of a tick.
         """
         return self._bot.settings.current
 
@@ -282,7 +282,7 @@ class Loop(Generic[S, L]):
         self._end_turn()
         poller = self._poller
         if not self._waited:
-            # However busy the loop is, what comes in must be noticed.
+            # Input must be noticed even if the loop is busy all the time.
             poller.wait(0)
         self._waited = False
         while (tick := self._advance()) is None:
@@ -307,14 +307,14 @@ class Loop(Generic[S, L]):
                     loop.add_signal_handler(number, self._stop)
             task = asyncio.current_task()
             if task is not None:
-                # A program that runs its own event loop: this is called before that loop has ended all its tasks.
+                # For a program with its own event loop: this is called before that loop has ended all its tasks.
                 task.add_done_callback(self._task_ended)
         return self
 
     async def __anext__(self) -> Tick[S]:
         assert self._input is not None
         self._end_turn()
-        # However busy the loop is, the bot's own tasks must get on too.
+        # The bot's own tasks must run even if the loop is busy all the time.
         await asyncio.sleep(0)
         while (tick := self._advance()) is None:
             if self._ended:
@@ -331,11 +331,11 @@ class Loop(Generic[S, L]):
     def raised(self, problem: BaseException, stopped: str = "") -> int:
         """The function that joined has raised; return the exit status of its process.
 
-        `stopped`: it has not, but its event loop has ended under it, and why.
+        `stopped`: it has not raised, but its event loop has ended, and why.
         """
         step, self._step = self._step, None
         if self._engine.left is not None:
-            # It had nothing to do with the bot any more; `sys.exit()` is a usual way to end a program.
+            # The loop had ended already, and `sys.exit()` is a usual way to end a program.
             if not isinstance(problem, SystemExit):
                 report_exception(problem)
                 return 1
@@ -367,14 +367,14 @@ class Loop(Generic[S, L]):
 
     @property
     def _ended(self) -> bool:
-        """Whether no tick comes any more. Raises `LoopFailed` when this worker has failed."""
+        """Whether no more tick comes. Raises `LoopFailed` if this worker has failed."""
         left = self._engine.left
         if left is not None and left.how == "fail":
             raise LoopFailed(left.reason)
         return left is not None or self.stopped
 
     def _advance(self) -> Tick[S] | None:
-        """Do what is due up to the next tick; return that, or None when none is due or the loop has ended."""
+        """Run what is due up to the next tick; return that tick, or None if none is due or the loop has ended."""
         self._runtime.look()
         if self._stop_asked:
             self._stop_asked = False
@@ -403,7 +403,7 @@ class Loop(Generic[S, L]):
             if problem is not None:
                 self.raised(problem)
             else:
-                # By then a program that ends has cancelled its other tasks.
+                # Then a program that ends has cancelled its other tasks.
                 task.get_loop().call_soon(self._end_with_program, task.get_loop())
 
     def _end_with_program(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -411,19 +411,19 @@ class Loop(Generic[S, L]):
             self.returned()
 
     def _stop(self, *_: object) -> None:
-        """A signal arrived, perhaps in the middle of the engine's own work: only note it."""
+        """Note that a signal has arrived. No more, since it may have interrupted the engine."""
         self._stop_asked = True
         self._restore_signals()
         self._runtime.wake()
 
     def _restore_signals(self) -> None:
-        """A second one ends the process where it stands."""
+        """Have a second signal end the process at once."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
 
 
 def _nothing() -> None:
-    """A plain loop needs no call: it looks after each wait."""
+    """Do nothing: a plain loop checks for input after each wait."""
 
 
 def _goes_on(task: asyncio.Task[Any]) -> bool:

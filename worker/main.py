@@ -1,4 +1,4 @@
-"""Where a worker process begins: find the bot that is named, give it a runtime, and run it."""
+"""The main function of a worker process: import the bot, make its runtime, and run it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from .join import Joining, LoopFailed, bootstrap
 from .runtime.asyncio_runner import complain, run_bot, why_it_stopped
 from .runtime.bootstrap import Bootstrap, hello_of
 from .runtime.declaration import BotError
-from .runtime.early_failure import tell_early_failure
+from .runtime.early_failure import report_early_failure
 from .runtime.supervised import SupervisedRuntime
 from .worker import Worker, WorkerBot
 
@@ -51,11 +51,11 @@ def run_assigned(target: str) -> int:
         complain(
             f"this release is writable for root ({not_read_only}): the next one has no file written here"
         )
-    # What children and C code write makes the log grow too, and the bot itself may print nothing.
+    # Output of child processes and C code grows the log too, and the bot itself may print nothing.
     try:
         link = SupervisedRuntime(me, output.look)
     except NeverblinkError as problem:
-        tell_early_failure(me, clean(problem.message))
+        report_early_failure(me, clean(problem.message))
         return complain(problem.message)
     try:
         try:
@@ -63,7 +63,7 @@ def run_assigned(target: str) -> int:
         except NeverblinkError as problem:
             return _give_up(me, link, problem.message, "")
         except BaseException as problem:
-            # What it raised while it was imported: anything, SystemExit included.
+            # Importing it may raise anything, SystemExit included.
             report_exception(problem)
             reason = f"importing {target.partition(':')[0]} failed: {describe(problem)}"
             return _give_up(me, link, reason, traceback.format_exc())
@@ -71,14 +71,14 @@ def run_assigned(target: str) -> int:
         try:
             return run_found(found, seat)
         except NeverblinkError as problem:
-            # What its class, or the arguments of its `join`, say cannot be run.
+            # Its class, or the arguments of its `join`, are invalid.
             return _give_up(me, link, problem.message, "")
     finally:
         link.close()
 
 
 def find(target: str) -> type[Worker[Any]] | Callable[[], Any]:
-    """Import "MODULE:NAME" and return what it names. Raises `BotError`, and what importing it raises."""
+    """Import "MODULE:NAME" and return the object. Raises `BotError`, and what importing it raises."""
     module_name, _, name = target.partition(":")
     if not module_name or not name:
         raise BotError(f"bot {target!r}: expected MODULE:NAME, such as bot:Foresight")
@@ -100,7 +100,7 @@ def find(target: str) -> type[Worker[Any]] | Callable[[], Any]:
 
 
 def run_found(found: type[Worker[Any]] | Callable[[], Any], seat: Bootstrap) -> int:
-    """Run what `find` found until it has left; return the exit status. Raises what its declaration raises."""
+    """Run the result of `find` until it has left; return the exit status. Raises what its declaration raises."""
     return run_bot(WorkerBot(found), seat) if isinstance(found, type) else _run_function(found, seat)
 
 
@@ -140,7 +140,7 @@ def _run_coroutine(function: Callable[[], Any], coroutine: Coroutine[Any, Any, A
 
 
 def _returned(function: Callable[[], Any], joining: Joining) -> int:
-    """The function has returned: say so now, since what is left of its process may take a while to end."""
+    """Report that the function has returned, at once, because its process may take a while to end."""
     if joining.loop is None:
         reason = (
             f"{function.__qualname__} returned without having called join(): call it and loop over the ticks"
@@ -160,7 +160,7 @@ def _raised(function: Callable[[], Any], problem: BaseException, joining: Joinin
 
 
 def _give_up(me: Assignment, runtime: Any, reason: str, trace: str) -> int:
-    """Tell the supervisor that there is no bot here, and leave."""
+    """Report to the supervisor that this bot cannot run; return the exit status."""
     runtime.tell(hello_of(me, Schema(0, ""), 0, ()))
     runtime.tell(Failed("import", clean(reason), clean(trace)))
     runtime.expect_exit(1)
@@ -171,14 +171,14 @@ def _give_up(me: Assignment, runtime: Any, reason: str, trace: str) -> int:
 
 
 def _assignment() -> Assignment:
-    said = os.environ.pop(VARIABLE, "")
+    value = os.environ.pop(VARIABLE, "")
     try:
-        descriptor = int(said)
+        descriptor = int(value)
         with open(descriptor, "rb") as pipe:
             return decode_assignment(pipe.read(_LARGEST_ASSIGNMENT))
     except (ValueError, OSError):
         raise AssignmentError(
-            f"{VARIABLE} is {said!r}: `python -m neverblink.worker` is what the supervisor runs; "
+            f"{VARIABLE} is {value!r}: `python -m neverblink.worker` is what the supervisor runs; "
             "start a bot with `neverblink up`, or alone with `python bot.py`"
         ) from None
 
@@ -194,7 +194,7 @@ def _import(name: str, target: str) -> ModuleType:
 
 
 def _find_sources(package: str) -> None:
-    """Have what lies in src/ found, for a project with that layout; what is beside it still comes first."""
+    """Import from src/ too, for a project with that layout; the top directory still comes first."""
     here, sources = Path.cwd(), Path.cwd() / SOURCES
     if not _has(here, package) and _has(sources, package) and str(sources) not in sys.path:
         sys.path.insert(1, str(sources))

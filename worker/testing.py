@@ -10,10 +10,10 @@
             bot.ticks(1)
             assert bot.state.positions["BTC"] == 2
 
-Everything that neverblink does here is the shipped code; only the clock, the lease, the journal and the sockets are
-plain objects. Time passes when the test says so: an hour of ticks takes about a second, and no test is flaky. Handlers
-may be `async`; they run on an event loop of the simulation's own, so the test itself is a plain function. Tasks that
-they began get on whenever time passes.
+The simulation runs the shipped code; only the clock, the lease, the journal and the sockets are plain objects. Time
+passes only when the test advances it: an hour of ticks takes about a second, and no test is flaky. Handlers may be
+`async`; they run on the simulation's own event loop, so the test itself is a plain function. Their tasks run whenever
+time passes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from ..protocol.link import Follow, Lead, Run, Stop
 from ..protocol.seat_events import Role
 from .engine.turns import TurnStep
 from .simulation.handoff import SimulatedHandoff, SimulatedProcess
-from .simulation.world import HandClock, SimulatedWorld
+from .simulation.world import SimulatedClock, SimulatedWorld
 from .worker import Worker, WorkerBot
 
 __all__ = ["CommandFailed", "HandoverFailed", "Killed", "Simulation", "SimulationError"]
@@ -48,35 +48,35 @@ _HANDOVER_WITHIN = 600_000_000_000
 
 
 class SimulationError(NeverblinkError):
-    """The simulation cannot do what the test asks."""
+    """The test calls a method that is not possible now."""
 
 
 class HandoverFailed(NeverblinkError):
-    """The new code did not take over, and why. The old code leads and noticed nothing."""
+    """The new code did not take over; the message says why. The old code leads, and is not affected."""
 
 
 class CommandFailed(NeverblinkError):
-    """A command's handler raised, and the message is what; or it was refused, and the message is why."""
+    """A command failed: the message is the handler's exception, or why the command was refused."""
 
 
 class Killed(BaseException):
-    """What `Simulation.kill` raises: the process ends where it stands, as by SIGKILL."""
+    """Raised by `Simulation.kill`: the process ends at once, as by SIGKILL."""
 
 
 class Simulation(Generic[S]):
-    """One bot on the code `bot`, whose first tick is at the time `at` (with a zone) or at the next one on the grid.
+    """One bot with the code `bot`, whose first tick is at the time `at` (with a zone) or the next time of the grid.
 
-    Use it with `with`. A handler that raises without a follower raises out of the method that let time pass; in the
-    probation after `hand_over` the old code takes the bot back instead, and `rolled_back` says why.
+    Use it with `with`. If a handler raises and there is no follower, the method that let time pass raises it too. In
+    the probation after `hand_over` the old code takes the bot back instead, and `rolled_back` has the reason.
     """
 
     def __init__(self, bot: type[Worker[S]], *, at: datetime = _START) -> None:
-        # Before the first tick, which is to be at `at`, and too late for the tick before that one.
+        # Before the first tick, which is to be at `at`, and too late for the tick before it.
         interval = WorkerBot(bot).interval
         began = int(at.timestamp() * 1_000_000) * 1000 - interval // (2 if interval > 2 * START_GRACE else 4)
-        self.clock = HandClock(began)
+        self.clock = SimulatedClock(began)
         self.rolled_back = ""
-        """Why the last handover was undone, "" when it was not."""
+        """Why the last handoff was rolled back, "" if it was not."""
         self._world = SimulatedWorld(self.clock)
         self._loop = asyncio.new_event_loop()
         self._processes: dict[str, SimulatedProcess] = {}
@@ -96,7 +96,7 @@ class Simulation(Generic[S]):
 
     @property
     def leader(self) -> Worker[S]:
-        """The bot object in the process that leads. Raises `SimulationError` when none does."""
+        """The bot object in the process that leads. Raises `SimulationError` if none leads."""
         return self._leading.bot.worker
 
     @property
@@ -126,13 +126,13 @@ class Simulation(Generic[S]):
 
     @property
     def frames(self) -> list[Frame]:
-        """Every frame journaled so far: what happened, turn by turn."""
+        """Every frame journaled so far, one for each turn."""
         return [decode_frame(body) for kind, body in self._world.records if kind is RecordKind.FRAME]
 
     # --- time -------------------------------------------------------------------------------------------------------
 
     def ticks(self, count: int = 1) -> None:
-        """Let time pass until so many more ticks have run."""
+        """Let time pass until `count` more ticks have run."""
         until = self._ticks + count
         while self._ticks < until:
             _ = self._leading
@@ -146,13 +146,13 @@ class Simulation(Generic[S]):
         self._pass(end)
 
     def spend(self, time: str) -> None:
-        """Within a handler: let it take so long, as a slow call would. The other process does not wait meanwhile."""
+        """Within a handler: let it take `time`, like a slow call. The other process runs on meanwhile."""
         running = self._running
         if running is None:
-            raise SimulationError("spend() is for within a handler: between two turns it is advance()")
+            raise SimulationError("spend() is for use in a handler: between two turns call advance()")
         if self._world.holder not in ("", running.worker):
             raise SimulationError(
-                "spend() is for the process that leads: that one does not wait for another's handlers"
+                "spend() is for the process that leads: the leader does not wait for a follower's handlers"
             )
         end = self.clock.mono() + duration.of(time)
         while running.runtime.alive:
@@ -164,17 +164,17 @@ class Simulation(Generic[S]):
             self._listen()
             if at >= end:
                 return
-        # It was found hanging, and killed.
+        # It hung too long and was killed.
         raise Killed
 
     def step_clock(self, by: str) -> None:
-        """Set the wall clock forward, or with a minus back, while no time passes."""
+        """Set the wall clock forward, or with a minus back, without letting time pass."""
         self.clock.step(duration.of(by))
 
     # --- the world outside ------------------------------------------------------------------------------------------
 
     def put(self, key: str, event: Any, to: Literal["all", "leader", "follower"] = "all") -> None:
-        """Let something arrive from outside: in every process (as from a real exchange), or in one only."""
+        """Let an event arrive from outside: in every process (as from a real exchange), or in one of them."""
         for process in self._alive():
             leads = process.worker == self._world.holder
             if to == "all" or (to == "leader") == leads:
@@ -183,13 +183,13 @@ class Simulation(Generic[S]):
             self._settle()
 
     def send(self, name: str, **args: Any) -> Any:
-        """Run an operator's command; return what the bot answered. Raises `CommandFailed`."""
+        """Run an operator's command; return the bot's answer. Raises `CommandFailed`."""
         self._commands += 1
         key = f"simulated-{self._commands}"
         asked = ""
         while True:
             if self._world.holder != asked:
-                # As the supervisor does: under its key it runs once.
+                # As the supervisor sends it: by its key it runs once.
                 asked = self._leading.worker
                 self._leading.engine.ordered(Run(key, name, args))
                 self._settle()
@@ -203,15 +203,15 @@ class Simulation(Generic[S]):
             self._pass(self._next_moment())
 
     def set(self, **values: Any) -> None:
-        """Change settings, as `neverblink settings` does. Raises `CommandFailed` when they do not fit."""
+        """Change settings, as `neverblink settings` does. Raises `CommandFailed` if they are invalid."""
         self.send("settings", set=values)
 
     def reset(self, *names: str) -> None:
-        """Let settings be as the bot's class says, as `neverblink settings --reset` does."""
+        """Reset settings to the defaults of the bot's class, as `neverblink settings --reset` does."""
         self.send("settings", reset=names)
 
     def halt(self) -> Any:
-        """Halt the bot, as `neverblink halt` does; return what its `on_halt` answered. Raises `CommandFailed`."""
+        """Halt the bot, as `neverblink halt` does; return the answer of its `on_halt`. Raises `CommandFailed`."""
         return self.send("halt")
 
     def pause(self) -> None:
@@ -249,14 +249,14 @@ class Simulation(Generic[S]):
             self._pass(min(end, self._next_moment()))
             if self.clock.mono() >= end:
                 raise SimulationError(
-                    f"no handover within 10 simulated minutes: it waits for {handoff.holding}"
+                    f"no handoff within 10 simulated minutes: it waits for {handoff.holding}"
                 )
         if handoff.ended:
             raise HandoverFailed(handoff.reason)
         return handoff.rollback
 
     def stand_by(self) -> None:
-        """Start a standby on the leader's code, as with `standby = 1`: `crash()` and a `kill()` are survived then."""
+        """Start a standby on the leader's code, as with `standby = 1`: then the bot survives `crash()` and `kill()`."""
         self._standbys += 1
         worker = f"s{self._standbys}"
         self._spawn(worker, type(self.leader))
@@ -275,7 +275,7 @@ class Simulation(Generic[S]):
         handoff = self._handoff
         if handoff is None or handoff.phase is not Phase.PROBATION:
             raise SimulationError(
-                "nothing to roll back to: the old code is there between hand_over() and conclude()"
+                "nothing to roll back to: the old code runs only between hand_over() and conclude()"
             )
         handoff.revert(why)
         self._settle()
@@ -283,21 +283,21 @@ class Simulation(Generic[S]):
             self._pass(self._next_moment())
 
     def crash(self) -> None:
-        """Kill the leader's process between two turns; the old code takes the bot back, or a standby goes on."""
+        """Kill the leader's process between two turns; the old code takes the bot back, or a standby takes over."""
         if len(list(self._alive())) < 2:
             raise SimulationError(
-                "there is no follower to go on: crash between hand_over() and conclude(), or after stand_by()"
+                "there is no follower to take over: crash between hand_over() and conclude(), or after stand_by()"
             )
         self._end(self._leading, "killed")
         self._settle()
 
     def kill(self) -> None:
-        """Within a handler, or what it calls: kill the process right here, as SIGKILL would. Never returns.
+        """Within a handler, or in a function that it calls: kill the process, as SIGKILL would. Never returns.
 
-        Python still runs the `finally` blocks on the way out, but nothing that they do leaves the process.
+        Python still runs the `finally` blocks, but their effects do not leave the process.
         """
         if self._running is None:
-            raise SimulationError("kill() is for within a handler: between two turns it is crash()")
+            raise SimulationError("kill() is for use in a handler: between two turns call crash()")
         self._world.end(self._running.worker)
         raise Killed
 
@@ -308,7 +308,7 @@ class Simulation(Generic[S]):
         self._settle()
 
     def close(self) -> None:
-        """End everything where it stands."""
+        """End all processes at once."""
         tasks = asyncio.all_tasks(self._loop)
         for task in tasks:
             task.cancel()
@@ -339,7 +339,7 @@ class Simulation(Generic[S]):
         process = self._processes.get(self._world.holder)
         if process is None:
             raise SimulationError(
-                f"no process leads: {self._ended or 'the bot has not begun, use it in a with'}"
+                f"no process leads: {self._ended or 'the bot has not started, use it in a with statement'}"
             )
         return process
 
@@ -360,22 +360,22 @@ class Simulation(Generic[S]):
     def _check_idle(self) -> None:
         if self._settling:
             raise SimulationError(
-                "a handler asks the simulation to go on while it runs itself: within one use put(), spend(), "
+                "a handler lets the simulation go on while the handler runs: in handlers use put(), spend(), "
                 "step_clock() and kill() only"
             )
 
     def _pass(self, until: int) -> None:
         self._check_idle()
-        # A handler may have spent more than there was.
+        # A handler may have spent more time than this.
         self.clock.go_on(max(0, until - self.clock.mono()))
         if self._handoff is not None:
-            self._handoff.ring()
+            self._handoff.fire_timers()
         before = self.clock.mono()
-        # What is due at this moment and does not happen may wait for a later one.
+        # A step that is due now and does not run may wait for a later time.
         self._stuck = 0 if self._settle() or self.clock.mono() > before else 1
 
     def _settle(self) -> bool:
-        """Let everything happen that can happen without time passing; return whether anything did."""
+        """Run everything that can run without time passing; return whether anything did."""
         self._check_idle()
         self._settling = True
         try:
@@ -412,7 +412,7 @@ class Simulation(Generic[S]):
         return busy
 
     def _may_go_on(self, process: SimulatedProcess) -> bool:
-        """Whether it lives, and its next step would be no second tick: a slow bot's ticks come one at a time too."""
+        """Whether it is alive, and its next step is not a second tick: a slow bot's ticks run one at a time too."""
         if not process.runtime.alive:
             return False
         leads = process.engine.role is Role.LEADING
@@ -432,7 +432,7 @@ class Simulation(Generic[S]):
             process.engine.raised(step, problem)
             command = step.turn is not None and step.turn.kind == "command"
             if not (command or self._survived(process)):
-                # No process can go on: the test has to know.
+                # No process can go on, so the test gets the exception.
                 self._gone(process, "fail")
                 raise
         else:
@@ -451,7 +451,7 @@ class Simulation(Generic[S]):
 
     def _gone(self, process: SimulatedProcess, how: str) -> None:
         """A process has left by itself."""
-        # What it said last is known before its end is.
+        # Its last messages come before the event of its end.
         self._listen()
         self._end(process, process.failed or ("the bot was stopped" if how == "stop" else "it left"))
 
@@ -462,12 +462,12 @@ class Simulation(Generic[S]):
             self._handoff.exited(process.worker, process.failed or reason)
 
     def _listen(self) -> bool:
-        found = bool(self._world.heard)
-        while self._world.heard:
-            worker, message = self._world.heard.popleft()
+        found = bool(self._world.reported)
+        while self._world.reported:
+            worker, message = self._world.reported.popleft()
             self._processes[worker].take(message)
             if self._handoff is not None:
-                self._handoff.heard(worker, message)
+                self._handoff.received(worker, message)
         handoff = self._handoff
         if handoff is not None and handoff.phase is Phase.ROLLED_BACK:
             self.rolled_back = handoff.reason
@@ -487,6 +487,6 @@ async def _within(value: Awaitable[Any], name: str) -> Any:
         if not limit.expired():
             raise
         raise SimulationError(
-            f"{name} awaits something that does not come: in a simulation nothing happens while a handler waits, "
-            "so give the bot something that answers at once"
+            f"{name} awaits something that never completes: in a simulation nothing else runs while a handler waits, "
+            "so give the bot an object that answers at once"
         ) from None

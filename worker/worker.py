@@ -1,7 +1,7 @@
 """Worker: the class a bot is written as.
 
 A bot author subclasses it with the state's type, and writes the handlers that are needed; each may be `def` or
-`async def`. What each is for, in which process it runs and what it may do is said in its docstring.
+`async def`. Its docstring says what each is for, in which process it runs and what it may do.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ S = TypeVar("S")
 
 
 class Worker(Generic[S]):
-    """A bot whose state is an `S`: a mutable `msgspec.Struct` (or dataclass, dict, list), in which everything it must
-    not forget is kept.
+    """A bot whose state is an `S`: a mutable `msgspec.Struct` (or dataclass, dict, list), which holds everything that
+    has to survive the process.
 
         class Foresight(Worker[Book]):
             tick = "1s"
@@ -60,11 +60,11 @@ class Worker(Generic[S]):
     """
 
     tick: ClassVar[str] = "1s"
-    """Time between two ticks, as "250ms" or "1s". Ticks lie on a grid of the wall clock: all workers know it."""
+    """Time between two ticks, as "250ms" or "1s". Ticks are on a grid of the wall clock, which all workers share."""
     windows: ClassVar[Sequence[Window]] = ()
     """Spans of time in which the bot must be ticking: no handoff starts inside a protected one."""
     overrun: ClassVar[Policy] = "skip"
-    """What to do about ticks that came due while a turn still ran: "skip" records them, "catch-up" runs each, late."""
+    """What to do about ticks that were due during a longer turn: "skip" records them, "catch-up" runs each, late."""
     schema: ClassVar[int] = 1
     """The version of the state's shape; raise it together with a `@migration`."""
     event_type: ClassVar[Any] = None
@@ -72,14 +72,14 @@ class Worker(Generic[S]):
     remember: ClassVar[int] = 100_000
     """How many keys of applied events are remembered, so that the same one is not applied twice."""
     remember_for: ClassVar[str] = "1d"
-    """For how long."""
+    """How long they are remembered."""
     if not TYPE_CHECKING:
         # Not for type checkers, so that `self.settings` is of the type that a subclass assigns.
         settings = None
-        """What an operator may change while the bot runs: an object of a frozen `msgspec.Struct`, with its defaults.
+        """What an operator may change while the bot runs: an object of a frozen `msgspec.Struct`, with the defaults.
 
-        In the bot `self.settings` is what is in force: as the class says, but for what an operator has set with
-        `neverblink settings max_position=3`. It changes between two turns only.
+        In the bot `self.settings` are the settings in force: those of the class, except for what an operator has set
+        with `neverblink settings max_position=3`. They change between two turns only.
         """
 
     _session: BotSession | None = None
@@ -88,7 +88,7 @@ class Worker(Generic[S]):
 
     @property
     def state(self) -> S:
-        """The state. In a follower it is the leader's, to be read. Raises `StateError` before there is one."""
+        """The state. In a follower it is the leader's, read-only. Raises `StateError` before there is a state."""
         session = self._session
         state = (session if session is not None else self._live).replica.state
         if state is None:
@@ -103,12 +103,12 @@ class Worker(Generic[S]):
 
     @property
     def inbox(self) -> Inbox:
-        """Where events from outside go, from any thread: `self.inbox.put(fill.id, fill)`."""
+        """Takes events from outside, from any thread: `self.inbox.put(fill.id, fill)`."""
         return self._live.inbox
 
     @property
     def durable(self) -> bool:
-        """Whether what this process does as the leader is journaled.
+        """Whether the turns of this process as the leader are journaled.
 
         False while the journal cannot be written, because the disk is full or gone. The bot goes on: decisions are told
         to the followers and the supervisor, and are in the journal again as soon as it can be written. Should this
@@ -119,7 +119,7 @@ class Worker(Generic[S]):
 
     @property
     def paused(self) -> bool:
-        """An operator wants nothing new entered; exits go on."""
+        """An operator has paused the bot: open no new position; close positions as usual."""
         return self._live.paused
 
     @property
@@ -130,8 +130,8 @@ class Worker(Generic[S]):
     def decision(self, name: str, **args: Any) -> Decision:
         """Begin a decision: a span that no handoff cuts, recorded before its body runs. Use it with `with`.
 
-        `args` go into the record, for finding out later what came of it. Its `id` is made for an exchange's client
-        order id. Raises `NotLeading` outside a turn, and in a process that has lost the lease.
+        `args` go into the record, so that the outcome can be found later. Its `id` fits as an exchange's client order
+        id. Raises `NotLeading` outside a turn, and in a process that has lost the lease.
         """
         return Decision(self._live.recorder, name, args)
 
@@ -147,7 +147,7 @@ class Worker(Generic[S]):
 
         A duration is a text with its unit, such as "90s", or a `timedelta`. A bare number is refused.
 
-        A timer is part of the state: it is called in whichever process leads by then, once, and is told how late it is.
+        A timer is part of the state: it runs once, in the process that leads by then, and gets its lateness.
         Setting a name again moves it. Only in a turn; raises `StateError` outside, `TimerError` for nonsense.
         """
         self._live.set_timer(name, at, after, every)
@@ -158,8 +158,8 @@ class Worker(Generic[S]):
 
     @classmethod
     def run(cls) -> NoReturn:
-        """Run this bot: alone (`python bot.py`), until Ctrl-C. Under a supervisor this is not needed."""
-        # What runs a bot is imported only where one runs: its tests need none of it.
+        """Run this bot alone (`python bot.py`), until Ctrl-C. Under a supervisor this is not needed."""
+        # Imported only here, because a bot's tests do not need it.
         from .runtime.asyncio_runner import run_alone
 
         run_alone(cls.__name__, lambda: WorkerBot(cls))
@@ -167,23 +167,24 @@ class Worker(Generic[S]):
     # --- what a bot writes ------------------------------------------------------------------------------------------
 
     def on_start(self) -> Any:
-        """In every process, first: connect, warm up. There is no state yet, and nothing in the world may be changed.
+        """The first handler, in every process: connect, warm up. There is no state yet. Change nothing outside the
+        process.
 
-        The process is of no use before this is done, and `start_within` says how long it may take. If it raises, the
-        deployment is aborted, and the leader never knew.
+        The process cannot lead before this has returned; `start_within` bounds it. If it raises, the deployment is
+        aborted, and the leader is not affected.
         """
 
     def on_load(self, state: S) -> Any:
-        """The real state is here, in a follower's rehearsal or in the first leader: build what derives from it.
+        """The real state is loaded, in a follower's rehearsal or in the first leader: build what derives from it.
 
-        Change nothing of it. Runs again when a copy has to be made anew, and in the leader when an operator has
-        restored or set the state. If it raises, the deployment is aborted, and a restored state is not taken.
+        Do not change the state. Runs again for each new copy, and in the leader when an operator has restored or set
+        the state. If it raises, the deployment is aborted, or the restored state is refused.
         """
 
     def on_lead(self, in_doubt: tuple[InDoubt, ...]) -> Any:
-        """This process leads from here on; its first tick comes next, so be quick.
+        """This process leads from now on. The first tick follows, so return soon.
 
-        `in_doubt` are decisions that a dead leader left open: ask the exchange what came of each. If it raises, this
+        `in_doubt` are decisions that a dead leader left open: ask the exchange for their outcomes. If it raises, this
         process ends, and the old leader takes the bot back.
         """
 
@@ -191,39 +192,39 @@ class Worker(Generic[S]):
         """A step on the grid. Only in the leader."""
 
     def on_event(self, event: Event) -> Any:
-        """Something that was put into the inbox, in this process or another: once, in a turn of its own."""
+        """An event from the inbox of any process: applied once, in a turn of its own."""
 
     def on_timer(self, timer: Timer) -> Any:
-        """A timer has gone off."""
+        """A timer has fired."""
 
     def on_command(self, name: str, args: dict[str, Any]) -> Any:
         """An operator's `neverblink send NAME`, where NAME is not a method marked with `@command`.
 
-        What it returns is shown to them, and so is what it raises.
+        Its return value or exception is shown to the operator.
         """
         raise ValueError(unknown(name, {}))
 
     def on_halt(self) -> Any:
-        """An operator halts the bot: give up what it holds, now. It is paused already, and stays so until `resume`.
+        """An operator halts the bot: close its positions now. It is paused already, and stays so until `resume`.
 
-        What it returns is shown to them, and so is what it raises; the bot ticks on.
+        Its return value or exception is shown to the operator; the bot ticks on.
         """
 
     def on_settings(self, old: Any, new: Any) -> Any:
-        """An operator has changed the settings: `self.settings` is `new` from here on, and was `old` until now.
+        """An operator has changed the settings: `self.settings` is `new` from now on, and was `old` before.
 
-        Both are of the bot's own type, and fit it. If it raises, the change is refused, the settings are as they were,
-        and the operator is told why.
+        Both are valid and of the bot's own type. If it raises, the change is refused, the settings are as before, and
+        the operator gets the reason.
         """
 
     def on_yield(self) -> Any:
-        """Another process leads now. Let go of nothing yet: this one may have to take the bot back at any moment."""
+        """Another process leads now. Keep all connections: this process may have to take the bot back at any moment."""
 
     def on_retire(self) -> Any:
-        """This process leaves and the bot goes on: close connections, touch no position."""
+        """This process leaves and the bot goes on: close connections, and keep positions."""
 
     def on_stop(self) -> Any:
-        """The *bot* stops for good (`neverblink down`): flatten, cancel, say goodbye. Never called for a handoff."""
+        """The *bot* stops for good (`neverblink down`): close positions, cancel orders. Never called for a handoff."""
 
     @property
     def _live(self) -> BotSession:
@@ -236,7 +237,7 @@ class Worker(Generic[S]):
 
 
 class WorkerBot:
-    """A `Worker` subclass as the engine sees it. Raises `BotError` (or what state and windows raise) for a bad one."""
+    """A `Worker` subclass as the engine's bot. Raises `BotError` (or what state and windows raise) if it is invalid."""
 
     gathers = False
 

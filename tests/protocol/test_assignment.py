@@ -32,12 +32,12 @@ def test_garbage_never_raises_anything_but_assignment_error(data: bytes) -> None
 
 
 @pytest.mark.parametrize("data", [b"", b"null", b'{"bot": "\xff"}', b'{"x": ' + b"[" * 100_000])
-def test_what_could_do_harm_is_refused(data: bytes) -> None:
+def test_harmful_values_are_refused(data: bytes) -> None:
     with pytest.raises(AssignmentError, match=rf"^{VARIABLE} does not lead .*unset it to run standalone$"):
         decode_assignment(data)
 
 
-def test_an_older_supervisor_may_say_less_and_a_newer_one_more() -> None:
+def test_an_older_supervisor_may_send_fewer_fields_and_a_newer_one_more() -> None:
     said: dict[str, Any] = {
         "bot": "b",
         "worker": "w",

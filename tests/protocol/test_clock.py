@@ -32,7 +32,7 @@ class Machine:
 
 
 @pytest.mark.parametrize("by", [HOUR, -HOUR, 10 * 365 * 24 * HOUR, -NOON])
-def test_a_step_that_is_taken_back_within_its_time_never_happened(by: int) -> None:
+def test_a_step_that_is_reverted_in_time_has_no_effect(by: int) -> None:
     machine = Machine()
     machine.off += by
     assert set(machine.goes_on(BELIEVED_AFTER - SECOND)) == {0}
@@ -43,7 +43,7 @@ def test_a_step_that_is_taken_back_within_its_time_never_happened(by: int) -> No
 
 
 @pytest.mark.parametrize("by", [HOUR, -HOUR])
-def test_a_step_that_lasts_is_believed_after_its_time(by: int) -> None:
+def test_a_lasting_step_is_believed_after_the_bound(by: int) -> None:
     machine = Machine()
     machine.off += by
     found = machine.goes_on(BELIEVED_AFTER + SECOND)
@@ -51,7 +51,7 @@ def test_a_step_that_lasts_is_believed_after_its_time(by: int) -> None:
     assert found[-5:] == [by] * 5
 
 
-def test_a_clock_that_is_set_again_and_again_is_believed_when_it_has_come_to_rest() -> None:
+def test_a_clock_that_is_set_repeatedly_is_believed_once_it_is_stable() -> None:
     machine = Machine()
     for _ in range(10):
         machine.off += HOUR
@@ -76,7 +76,7 @@ def test_an_operator_is_believed_at_once() -> None:
     assert set(machine.goes_on(SECOND)) == {HOUR}
 
 
-def test_a_follower_goes_by_its_leaders_time_until_it_has_seen_the_step_last_itself() -> None:
+def test_a_follower_uses_its_leaders_time_until_it_believes_the_step_itself() -> None:
     machine = Machine()
     machine.off += HOUR
     # It was started after the step, and its leader does not believe it yet.
@@ -89,7 +89,7 @@ def test_a_follower_goes_by_its_leaders_time_until_it_has_seen_the_step_last_its
 
 
 @given(st.lists(st.tuples(st.integers(-HOUR, HOUR), st.integers(1, 40)), max_size=20))
-def test_what_is_believed_is_never_far_from_a_time_that_lasted(steps: list[tuple[int, int]]) -> None:
+def test_the_believed_time_is_always_close_to_a_lasting_time(steps: list[tuple[int, int]]) -> None:
     machine = Machine()
     lasted = {0}
     for by, fifths in steps:
@@ -107,7 +107,7 @@ def test_what_is_believed_is_never_far_from_a_time_that_lasted(steps: list[tuple
 
 
 @given(st.integers(1, HOUR), st.integers(0, 10**12), st.integers(0, 2 * NOON))
-def test_a_moved_grid_goes_on_with_the_next_index_at_the_next_moment(
+def test_a_moved_grid_goes_on_with_the_next_index_at_its_next_time(
     interval: int, last: int, now: int
 ) -> None:
     grid = rebase(interval, last, now)

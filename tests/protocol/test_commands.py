@@ -96,7 +96,7 @@ def test_a_refused_request_keeps_its_id(encode: Any) -> None:
     assert caught.value.id == ""
 
 
-def test_the_largest_request_is_read_and_one_byte_more_is_not_looked_at() -> None:
+def test_the_largest_request_is_read_and_one_byte_more_is_refused_undecoded() -> None:
     least = len(encode_command(Send(name="x", why="y")))
     fits = Send(name="x", why="y" * (MAX_REQUEST - least + 1))
     assert decode_command(encode_command(fits)) == fits
@@ -104,19 +104,19 @@ def test_the_largest_request_is_read_and_one_byte_more_is_not_looked_at() -> Non
         decode_command(encode_command(fits) + b" ")
 
 
-def test_a_request_is_as_short_as_the_guide_says() -> None:
+def test_a_request_is_as_short_as_documented() -> None:
     assert decode_command(b'{"id": "1", "op": "status"}') == Status(id="1")
 
 
 @each
-def test_a_field_that_has_its_default_is_not_sent(kind: Any) -> None:
+def test_a_field_with_its_default_is_not_sent(kind: Any) -> None:
     """An earlier supervisor refuses a field that it does not know, so a newer one may be sent only where it is used."""
     needed = {field.encode_name for field in msgspec.structs.fields(kind) if field.required}
     least = msgspec.convert({"op": tag_of(kind), **dict.fromkeys(needed, "")}, kind, strict=False)
     assert set(msgspec.json.decode(encode_command(least))) == {"op", *needed}
 
 
-def test_no_two_commands_have_one_name() -> None:
+def test_names_of_commands_are_unique() -> None:
     names = [tag_of(kind) for kind in kinds(Command)]
     assert len(names) == len(set(names))
     assert {kind.__name__ for kind in kinds(Command)} <= set(commands.__all__)
@@ -138,7 +138,7 @@ def test_a_fault_comes_back_with_its_facts() -> None:
 @pytest.mark.parametrize(
     "value", [{(1, 2): 3}, {None: 1}, msgspec.msgpack.Ext(5, b"x"), [{"deep": msgspec.msgpack.Ext(5, b"")}]]
 )
-def test_what_a_bot_answers_and_json_cannot_say_is_answered_with_that(value: Any) -> None:
+def test_an_answer_that_json_cannot_encode_is_answered_with_that_error(value: Any) -> None:
     """A value comes from the bot by msgpack, which can say more; its asker must not wait for ever."""
     told = msgspec.msgpack.decode(packed(value))
     answer = decode_answer(encode_answer(Answer("3", "ok", result={"value": told})))

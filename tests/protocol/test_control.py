@@ -15,7 +15,7 @@ from .codecs import damaged, garbage
 PAUSE = b'{"id": "1", "op": "pause", "why": "thin"}'
 
 
-def test_one_command_or_a_list_of_them() -> None:
+def test_a_file_holds_one_command_or_a_list_of_them() -> None:
     [one] = parse(b" \n" + PAUSE + b"\n").wanted
     assert one.command == Pause(id="1", why="thin")
     said = parse(b"[" + PAUSE + b', {"id": "2", "op": "send", "name": "buy", "args": {"n": 1}} ]')
@@ -25,7 +25,7 @@ def test_one_command_or_a_list_of_them() -> None:
 
 
 @pytest.mark.parametrize("empty", [b"", b" \n", b"[]"])
-def test_an_empty_file_asks_for_nothing(empty: bytes) -> None:
+def test_an_empty_file_has_no_commands(empty: bytes) -> None:
     assert not parse(empty).wanted
     assert not parse(empty).refused
 
@@ -48,7 +48,7 @@ def test_an_empty_file_asks_for_nothing(empty: bytes) -> None:
     ],
     ids=lambda value: repr(value[:16]) if isinstance(value, bytes) else None,
 )
-def test_what_is_no_file_of_commands_is_refused_whole(data: bytes, why: str) -> None:
+def test_a_file_that_is_not_commands_is_refused_as_a_whole(data: bytes, why: str) -> None:
     with pytest.raises(ControlError, match=why):
         parse(data)
 
@@ -73,7 +73,7 @@ def test_an_id_has_a_bound() -> None:
     assert "an id of 129 characters: at most 128" in refused.problem
 
 
-def test_an_id_that_is_there_twice_is_one_command() -> None:
+def test_an_id_given_twice_is_one_command() -> None:
     again = parse(b"[" + PAUSE + b', {"why":"thin","op":"pause","id":"1"}]')
     assert len(again.wanted) == 1
     assert not again.refused
@@ -82,7 +82,7 @@ def test_an_id_that_is_there_twice_is_one_command() -> None:
     assert "id '1' is given to two commands" in other.refused[0].problem
 
 
-def test_what_a_command_asks_for_is_known_however_it_was_written() -> None:
+def test_the_digest_of_a_command_does_not_depend_on_its_formatting() -> None:
     [one] = parse(PAUSE).wanted
     [same] = parse(b'{"why":"thin", "id":"other", "op":"pause"}').wanted
     assert one.digest == same.digest
@@ -91,7 +91,7 @@ def test_what_a_command_asks_for_is_known_however_it_was_written() -> None:
 
 @settings(max_examples=150)
 @given(garbage | damaged(st.just(b"[" + PAUSE + b"," + PAUSE + b"]")) | st.text(max_size=30).map(str.encode))
-def test_garbage_is_refused_and_never_raises_anything_else(data: bytes) -> None:
+def test_garbage_raises_only_control_error(data: bytes) -> None:
     try:
         said = parse(data)
     except ControlError:
@@ -99,7 +99,7 @@ def test_garbage_is_refused_and_never_raises_anything_else(data: bytes) -> None:
     assert all(wanted.id for wanted in said.wanted)
 
 
-def test_a_byte_order_mark_is_no_part_of_the_file_and_another_encoding_is_named() -> None:
+def test_a_byte_order_mark_is_ignored_and_another_encoding_is_named() -> None:
     one = b'{"id": "1", "op": "pause"}\r\n'
     assert parse(b"\xef\xbb\xbf" + one).wanted == parse(one).wanted
     with pytest.raises(ControlError, match="it is UTF-16: save it as UTF-8"):

@@ -49,7 +49,7 @@ def draw(rules: Mapping[State, Mapping[type, Rule]], start: State) -> str:
     ],
     ids=["seat", "handoff"],
 )
-def test_the_page_shows_the_machine_as_it_is(name: str, drawn: str, rewrite: bool) -> None:
+def test_the_diagrams_on_the_page_match_the_machines(name: str, drawn: str, rewrite: bool) -> None:
     page = PAGE.read_text(encoding="utf-8")
     before, begin, rest = page.partition(f"<!-- {name} diagram -->")
     assert begin, f"docs/protocol.md: expected a line <!-- {name} diagram -->"

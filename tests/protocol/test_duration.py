@@ -75,7 +75,7 @@ def test_a_duration_is_shown_in_its_shortest_form(ns: int, text: str) -> None:
         ("1" * 5000 + "s", "write something like"),
     ],
 )
-def test_an_invalid_duration_names_what_is_wrong_and_the_mend(text: str, why: str) -> None:
+def test_the_error_of_an_invalid_duration_names_the_fault_and_the_correction(text: str, why: str) -> None:
     with pytest.raises(DurationError) as caught:
         duration.parse(text)
     assert why in caught.value.message
@@ -95,7 +95,7 @@ def test_an_invalid_duration_names_what_is_wrong_and_the_mend(text: str, why: st
         (b"5s", "b'5s' is not a duration: write something like"),
     ],
 )
-def test_a_value_that_is_not_a_text_is_refused_and_a_number_is_told_its_unit(
+def test_a_value_that_is_not_text_is_refused_and_the_error_for_a_number_suggests_its_unit(
     value: object, message: str
 ) -> None:
     for read in (duration.parse, duration.of):

@@ -13,18 +13,18 @@ def seven(directory: str) -> int:
     return 7
 
 
-def test_a_short_path_is_itself() -> None:
+def test_a_short_path_is_used_unchanged() -> None:
     assert endpoint("/run/bot", "supervisor.sock", never) == "ipc:///run/bot/supervisor.sock"
 
 
-def test_the_longest_path_that_fits_is_itself_and_the_next_goes_through_a_descriptor() -> None:
+def test_the_longest_path_that_fits_is_used_unchanged_and_a_longer_one_by_a_descriptor() -> None:
     room = LONGEST_PATH - len("/a.sock")
     directory = "/" + "d" * (room - 1)
     assert endpoint(directory, "a.sock", never) == f"ipc://{directory}/a.sock"
     assert endpoint(directory + "d", "a.sock", seven) == "ipc:///proc/self/fd/7/a.sock"
 
 
-def test_length_is_counted_in_bytes() -> None:
+def test_the_length_of_a_path_is_counted_in_bytes() -> None:
     assert endpoint("/" + "ü" * 60, "a.sock", seven) == "ipc:///proc/self/fd/7/a.sock"
 
 

@@ -64,7 +64,7 @@ def test_an_event_of_a_newer_supervisor_may_have_more_fields() -> None:
     assert decode_event(json.dumps(raw).encode()) == event
 
 
-def test_no_topic_is_the_beginning_of_another() -> None:
+def test_no_topic_is_a_prefix_of_another() -> None:
     """A subscription is a prefix: who asks for one type must get that type alone."""
     topics = sorted(str(kind.__struct_config__.tag) for kind in kinds(Event))
     assert len(topics) == len(set(topics))

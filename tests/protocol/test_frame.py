@@ -80,7 +80,7 @@ def test_the_chain_continues() -> None:
 
 
 @given(st.integers(0, 3), st.data())
-def test_the_chain_tells_any_altered_frame(which: int, data: st.DataObject) -> None:
+def test_the_chain_detects_any_altered_frame(which: int, data: st.DataObject) -> None:
     bodies = chain(5)
     bit = data.draw(st.integers(0, len(bodies[which]) * 8 - 1))
     altered = bytearray(bodies[which])
@@ -90,7 +90,7 @@ def test_the_chain_tells_any_altered_frame(which: int, data: st.DataObject) -> N
 
 
 @pytest.mark.parametrize("missing", [1, 2, 3])
-def test_the_chain_tells_a_lost_frame_and_a_swapped_pair(missing: int) -> None:
+def test_the_chain_detects_a_lost_frame_and_a_swapped_pair(missing: int) -> None:
     bodies = chain(5)
     assert not follows(bodies[:missing] + bodies[missing + 1 :])
     bodies[missing], bodies[missing - 1] = bodies[missing - 1], bodies[missing]
@@ -111,7 +111,7 @@ def test_a_frame_may_end_where_only_defaults_follow() -> None:
         decode_frame(msgspec.msgpack.encode(raw[:7]))
 
 
-def test_what_a_frame_is_about_is_told_by_its_tag() -> None:
+def test_a_frames_kind_is_decoded_by_its_tag() -> None:
     led = Led("w-2", "r-2", "handoff", "w-1", 3, 2, 240_000, ("1-7-1",))
     yielded = Yielded("w-2", 3, 99)
     for about in (led, yielded, None):
@@ -131,7 +131,7 @@ def test_unknown_words_are_refused() -> None:
         decode_frame(msgspec.msgpack.encode(raw))
 
 
-def test_a_removed_timer_is_told_from_one_that_did_not_change() -> None:
+def test_a_removed_timer_differs_from_an_unchanged_one() -> None:
     frame = Frame(
         1,
         0,

@@ -47,7 +47,7 @@ def test_due_and_seq_at_are_inverse(grid: Grid, seq: int) -> None:
 
 
 @pytest.mark.parametrize("interval", [0, -1])
-def test_an_interval_that_makes_no_grid_is_refused(interval: int) -> None:
+def test_an_invalid_interval_is_refused(interval: int) -> None:
     with pytest.raises(GridError, match="positive duration") as caught:
         Grid(interval)
     assert caught.value.value == interval
@@ -55,7 +55,7 @@ def test_an_interval_that_makes_no_grid_is_refused(interval: int) -> None:
 
 
 @given(st.integers(1, 10**9), st.integers(0, 10**6), st.integers(0, 50), policies)
-def test_the_plan_leaves_nothing_out_without_saying_so(
+def test_the_plan_records_every_index_that_it_skips(
     interval: int, last: int, behind: int, policy: Policy
 ) -> None:
     grid = Grid(interval)
@@ -65,7 +65,7 @@ def test_the_plan_leaves_nothing_out_without_saying_so(
     assert found.due == grid.due(found.seq)
 
 
-def test_on_time_it_waits_for_the_next_index() -> None:
+def test_a_bot_on_time_waits_for_the_next_index() -> None:
     grid = Grid(SECOND)
     assert plan(grid, 10, grid.due(10) + 300, "skip") == Plan(11, grid.due(11))
 
@@ -156,7 +156,7 @@ def test_a_clock_set_back_runs_no_index_twice(interval: int, last: int, back: in
 
 
 @pytest.mark.parametrize("policy", ["skip", "catch-up"])
-def test_a_clock_set_forward_leaves_a_gap_that_says_so(policy: Policy) -> None:
+def test_a_clock_set_forward_leaves_a_gap_with_that_cause(policy: Policy) -> None:
     # The loop slept until index 11; when it woke the wall showed ten seconds more.
     grid = Grid(SECOND)
     now = grid.due(21) + 100
@@ -169,7 +169,7 @@ def test_a_clock_set_forward_leaves_a_gap_that_says_so(policy: Policy) -> None:
     assert found == Plan(21, grid.due(21), (Gap(12, 20, "missed", "clock stepped +10s"),))
 
 
-def test_overrun_and_step_are_told_apart() -> None:
+def test_an_overrun_and_a_step_are_separate_gaps() -> None:
     grid = Grid(SECOND)
     stepped = grid.due(24)  # it should have been 14: 11 to 13 were overrun already
     found = plan(grid, 10, grid.due(26), "skip", step=ClockStep(stepped, 10 * SECOND), cause="slow")
@@ -187,7 +187,7 @@ def test_overrun_and_step_are_told_apart() -> None:
     st.integers(-300, 300),
     st.integers(-50, 50),
 )
-def test_a_step_never_loses_or_doubles_an_index(
+def test_after_a_step_every_index_runs_once_or_is_in_a_gap(
     interval: int, last: int, behind: int, by: int, ago: int
 ) -> None:
     grid = Grid(interval)
@@ -198,7 +198,7 @@ def test_a_step_never_loses_or_doubles_an_index(
         assert [*covered, found.seq] == list(range(last + 1, found.seq + 1))
 
 
-def test_an_old_step_means_nothing() -> None:
+def test_an_old_step_has_no_effect() -> None:
     grid = Grid(SECOND)
     found = plan(grid, 100, grid.due(103), "skip", step=ClockStep(grid.due(50), 10 * SECOND), cause="slow")
     assert found.gaps == (Gap(101, 102, "skipped", "slow"),)
@@ -221,6 +221,6 @@ def test_a_slewed_clock_is_not_a_step() -> None:
     assert detect_step(ClockReading(NOON, 0), ClockReading(NOON + hour + 3 * SECOND, hour)) is not None
 
 
-def test_the_cause_is_read_by_people() -> None:
+def test_the_cause_of_a_gap_is_in_words() -> None:
     assert ClockStep(NOON, 10 * SECOND + 12_345).cause == "clock stepped +10s"
     assert ClockStep(NOON, -250_000_000).cause == "clock stepped -250ms"

@@ -84,7 +84,7 @@ def test_a_segment_gives_back_its_records() -> None:
     assert list(scan(memoryview(SEGMENT))) == whole()
 
 
-def test_every_end_of_a_record_is_a_place_to_go_on_from() -> None:
+def test_a_scan_can_start_at_the_end_of_every_record() -> None:
     entries = whole()
     for index, entry in enumerate(entries):
         assert list(scan(SEGMENT, entry.end)) == entries[index + 1 :]
@@ -138,7 +138,7 @@ def test_garbage_is_torn_at_its_beginning(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("size", [1, HEAD, HEAD + 1, 4096])
-def test_zeros_as_after_a_power_cut_are_no_records(size: int) -> None:
+def test_zeros_as_after_a_power_cut_are_not_records(size: int) -> None:
     found = list(scan(SEGMENT + bytes(size)))
     assert found[:-1] == whole()
     assert found[-1] == Torn(
@@ -146,7 +146,7 @@ def test_zeros_as_after_a_power_cut_are_no_records(size: int) -> None:
     )
 
 
-def test_a_length_out_of_bounds_is_no_record() -> None:
+def test_a_record_with_an_excessive_length_is_torn() -> None:
     head = bytearray(pack_record(RecordKind.FRAME, b""))
     length = MAX_RECORD + 1
     head[0:4] = length.to_bytes(4, "little")
@@ -154,7 +154,7 @@ def test_a_length_out_of_bounds_is_no_record() -> None:
     assert list(scan(bytes(head), 0)) == [Torn(0, "no record begins here")]
 
 
-def test_a_kind_of_a_later_format_is_no_record() -> None:
+def test_a_record_of_an_unknown_kind_is_torn() -> None:
     record = pack_record(9, b"new")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     assert list(scan(record, 0)) == [Torn(0, "a record's checksum does not match")]
 
@@ -173,7 +173,7 @@ def test_a_kind_of_a_later_format_is_no_record() -> None:
         ),
     ],
 )
-def test_what_is_no_segment_is_refused_with_its_place(data: bytes, why: str) -> None:
+def test_a_file_that_is_not_a_segment_is_refused_with_its_name(data: bytes, why: str) -> None:
     with pytest.raises(JournalError, match=why) as caught:
         read_header(data, "00000001.journal")
     assert isinstance(caught.value, NeverblinkError)
@@ -181,7 +181,7 @@ def test_what_is_no_segment_is_refused_with_its_place(data: bytes, why: str) -> 
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_a_header_says_its_number(segment: int) -> None:
+def test_a_header_has_the_segments_number(segment: int) -> None:
     header = pack_header(segment)
     assert len(header) == HEADER_SIZE
     assert read_header(header, "here") == Header(segment, FORMAT)
@@ -201,7 +201,7 @@ def test_a_segment_of_the_oldest_format_is_read() -> None:
     assert [(e.kind, e.payload) for e in scan(OLDEST, format=1) if isinstance(e, Entry)] == RECORDS[:2]
 
 
-def test_every_format_up_to_what_is_written_is_read_and_none_beyond() -> None:
+def test_every_format_up_to_the_written_one_is_read_and_no_later_one() -> None:
     assert list(READS) == list(range(1, FORMAT + 1))
     for version in READS:
         assert read_header(in_format(version), "here") == Header(1, version)
@@ -209,13 +209,13 @@ def test_every_format_up_to_what_is_written_is_read_and_none_beyond() -> None:
         read_header(in_format(FORMAT + 1), "here")
 
 
-def test_a_kind_of_record_that_a_format_has_not_is_none_in_it() -> None:
+def test_a_record_of_a_kind_that_its_format_lacks_is_torn() -> None:
     record = pack_record(RecordKind.WHOLE, b"x")
     assert list(scan(record, 0, 1)) == [Torn(0, "a record's checksum does not match")]
     assert list(scan(record, 0, 2)) == [Entry(RecordKind.WHOLE, b"x", len(record))]
 
 
-def test_a_snapshot_without_what_later_releases_added_is_read() -> None:
+def test_a_snapshot_without_later_fields_is_read() -> None:
     """A snapshot is an array: fields at its end that an older release did not write have their defaults."""
     snapshot = Snapshot(1, 2, 3, bytes(16), Schema(1, ""), {}, {}, Vitals())
     fields = msgspec.msgpack.decode(encode_payload(snapshot))
@@ -228,7 +228,7 @@ def test_a_snapshot_without_what_later_releases_added_is_read() -> None:
 
 @settings(max_examples=50)
 @given(st.lists(st.integers(1, 30), max_size=12), st.integers(HEADER_SIZE, len(SEGMENT)), st.booleans())
-def test_however_the_pieces_come_the_records_are_the_same(sizes: list[int], end: int, flip: bool) -> None:
+def test_the_records_do_not_depend_on_the_size_of_the_pieces(sizes: list[int], end: int, flip: bool) -> None:
     data = bytearray(SEGMENT[:end])
     if flip:
         data[-1] ^= 1
@@ -240,7 +240,7 @@ def test_however_the_pieces_come_the_records_are_the_same(sizes: list[int], end:
     assert list(records(read)) == list(scan(bytes(data)))
 
 
-def test_past_damage_what_can_be_found_is_found() -> None:
+def test_records_after_damage_are_found() -> None:
     for at in range(len(RECORDS)):
         data = bytearray(SEGMENT)
         end = whole()[at].end

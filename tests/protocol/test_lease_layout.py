@@ -57,7 +57,7 @@ def test_a_file_never_written_has_no_holder() -> None:
 
 
 @given(st.binary(min_size=1, max_size=FILE_SIZE).filter(lambda data: data.strip(b"\0")))
-def test_garbage_says_that_the_epoch_is_lost(data: bytes) -> None:
+def test_the_error_of_a_garbage_file_says_that_the_epoch_is_lost(data: bytes) -> None:
     with pytest.raises(LeaseCorrupt, match="epoch is lost"):
         decode_file(data)
 
@@ -73,12 +73,12 @@ def test_a_record_of_another_format_or_place_is_refused() -> None:
 
 
 @pytest.mark.parametrize("holder", ["x" * 65, "ä", "a\nb"])
-def test_a_holder_without_room_is_refused(holder: str) -> None:
+def test_a_holder_whose_id_does_not_fit_is_refused(holder: str) -> None:
     with pytest.raises(ValueError, match="at most 64 printable"):
         encode_record(Holder(1, 1, 1, holder))
 
 
-def test_the_start_time_is_found_behind_any_name() -> None:
+def test_the_start_time_is_read_after_any_process_name() -> None:
     stat = b"12 (a) b (c) R 1 " + b" ".join(b"%d" % n for n in range(5, 53))
     assert lease.started_of(stat) == 22
     assert lease.started_of(Path(f"/proc/{os.getpid()}/stat").read_bytes()) > 0

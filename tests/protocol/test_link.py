@@ -60,12 +60,12 @@ def test_garbage_never_raises_anything_but_wire_error(
         assert isinstance(codec.decode(body), tuple(kinds(union)))
 
 
-def test_no_two_messages_have_one_tag() -> None:
+def test_tags_of_messages_are_unique() -> None:
     tags = [tag_of(kind) for _, union in CODECS for kind in kinds(union)]
     assert len(tags) == len(set(tags))
 
 
-def test_what_one_side_says_is_refused_from_the_other() -> None:
+def test_a_message_from_the_wrong_side_is_refused() -> None:
     with pytest.raises(WireError, match="a worker's message: Invalid value 'lead'"):
         link.worker_codec.decode(link.supervisor_codec.encode(link.Lead()))
     with pytest.raises(WireError, match="the supervisor's message: Invalid value 'ready'"):
@@ -94,6 +94,6 @@ def test_a_hello_with_a_negative_interval_is_refused(interval: int) -> None:
         link.worker_codec.decode(msgspec.msgpack.encode(raw | {"interval": interval}))
 
 
-def test_more_than_the_limit_is_not_looked_at() -> None:
+def test_a_message_above_the_limit_is_refused_undecoded() -> None:
     with pytest.raises(WireError, match=f"at most {link.LINK_LIMIT}"):
         link.worker_codec.decode(bytes(link.LINK_LIMIT + 1))

@@ -9,7 +9,7 @@ import pytest
 from neverblink.protocol.logline import Level, LogLine, decode_line, encode_line, level_of
 
 
-def test_a_line_has_what_exists_and_leaves_out_the_rest() -> None:
+def test_a_line_leaves_out_fields_without_a_value() -> None:
     line = LogLine("2026-11-24T14:05:09.123Z", "info", "fox", "hello", worker="w1", epoch=3, seq=0)
     written = encode_line(line)
     assert json.loads(written) == {
@@ -31,7 +31,7 @@ def test_a_line_has_what_exists_and_leaves_out_the_rest() -> None:
         '{"time":' + "[" * 5000,
     ],
 )
-def test_what_is_no_such_line_is_told_apart(text: str) -> None:
+def test_a_line_of_another_form_is_recognized(text: str) -> None:
     assert decode_line(text) is None
 
 
@@ -53,7 +53,7 @@ def test_the_level_is_the_word_near_the_beginning(text: str, level: Level) -> No
     assert level_of(text) == level
 
 
-def test_a_traceback_is_an_error_to_its_last_line_and_no_further() -> None:
+def test_a_traceback_is_an_error_up_to_its_last_line() -> None:
     lines = [
         "ticking", "Traceback (most recent call last):", '  File "bot.py", line 3, in on_tick', "    1 / 0",
         "ZeroDivisionError: division by zero", "ticking on",

@@ -96,13 +96,13 @@ def told(text: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("kind", MESSAGES, ids=tag_of)
-def test_every_message_is_in_it_with_every_field(kind: type[msgspec.Struct]) -> None:
+def test_the_page_has_every_message_with_every_field(kind: type[msgspec.Struct]) -> None:
     assert told(section(tag_of(kind))) == fields_of(kind)
     assert not kind.__struct_config__.array_like
 
 
 @pytest.mark.parametrize("kind", PARTS, ids=lambda kind: kind.__name__)
-def test_every_part_of_a_message_is_in_it_with_every_field(kind: type[msgspec.Struct]) -> None:
+def test_the_page_has_every_part_of_a_message_with_every_field(kind: type[msgspec.Struct]) -> None:
     text = section(kind.__name__)
     assert told(text) == fields_of(kind)
     assert text.lstrip().startswith("Array." if kind.__struct_config__.array_like else "Map.")
@@ -110,7 +110,7 @@ def test_every_part_of_a_message_is_in_it_with_every_field(kind: type[msgspec.St
         assert f"Tag `{tag_of(kind)}`" in text
 
 
-def test_every_part_that_a_message_has_is_explained() -> None:
+def test_the_page_explains_every_part_of_a_message() -> None:
     named = {
         name for kind in (*MESSAGES, *PARTS, frame.Frame) for row in fields_of(kind) for name in _parts(row)
     }
@@ -121,12 +121,12 @@ def _parts(row: list[str]) -> list[str]:
     return re.findall(r"`([A-Z]\w+)`", row[1])
 
 
-def test_a_frame_and_an_assignment_are_in_it_with_every_field() -> None:
+def test_the_page_has_a_frame_and_an_assignment_with_every_field() -> None:
     assert told(section("Frames and digests")) == fields_of(frame.Frame)
     assert told(section("The assignment")) == fields_of(assignment.Assignment)
 
 
-def test_every_kind_of_frame_and_of_record_is_in_it() -> None:
+def test_the_page_has_every_kind_of_frame_and_of_record() -> None:
     kinds_told = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", section("Frames and digests"), re.MULTILINE)
     words = [word for cell in kinds_told for word in re.findall(r"`(\w+)`", cell)]
     assert [word for word in words if word in get_args(frame.Kind)] == list(get_args(frame.Kind))
@@ -136,7 +136,7 @@ def test_every_kind_of_frame_and_of_record_is_in_it() -> None:
     ]
 
 
-def test_the_numbers_in_it_are_the_codes() -> None:
+def test_the_numbers_on_the_page_match_the_code() -> None:
     assert f"at most {link.LINK_LIMIT >> 20} MiB, one between workers at most {MAX_MESSAGE >> 20} MiB" in TEXT
     assert f"length of the payload, at most {journal.MAX_RECORD >> 20} MiB | 4 |" in TEXT
     assert f"a header of {journal.HEADER_SIZE} bytes" in TEXT
@@ -146,7 +146,7 @@ def test_the_numbers_in_it_are_the_codes() -> None:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_the_examples_are_what_the_code_produces(name: str, rewrite: bool) -> None:
+def test_the_examples_on_the_page_match_the_code(name: str, rewrite: bool) -> None:
     before, after = f"<!-- example: {name} -->\n", "\n<!-- end -->"
     text = PAGE.read_text(encoding="utf-8")
     start = text.index(before) + len(before)
@@ -157,7 +157,7 @@ def test_the_examples_are_what_the_code_produces(name: str, rewrite: bool) -> No
     assert text[start:end] == shown(name)
 
 
-def test_every_link_leads_somewhere() -> None:
+def test_every_link_on_the_page_has_a_target() -> None:
     headings = {_anchor(line) for line in re.findall(r"^#+ (.*)$", TEXT, re.MULTILINE)}
     targets = [target for target in re.findall(r"\]\(([^)]+)\)", TEXT) if "://" not in target]
     assert len(targets) > 30
@@ -173,7 +173,7 @@ def test_every_link_leads_somewhere() -> None:
     assert missing == []
 
 
-def test_every_scenario_is_linked() -> None:
+def test_the_page_links_every_scenario() -> None:
     linked = set(re.findall(r"\.\./tests/scenarios/(\w+)\.txt", TEXT))
     assert {path.stem for path in (ROOT / "tests" / "scenarios").glob("*.txt")} <= linked
 

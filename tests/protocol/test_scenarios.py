@@ -11,12 +11,12 @@ from .scenario import play
 SCENARIOS = sorted((Path(__file__).parents[1] / "scenarios").glob("*.txt"))
 
 
-def test_there_are_scenarios() -> None:
+def test_the_directory_has_scenarios() -> None:
     assert len(SCENARIOS) >= 18
 
 
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
-def test_a_scenario_runs_as_its_file_says(path: Path, rewrite: bool) -> None:
+def test_a_scenario_matches_its_file(path: Path, rewrite: bool) -> None:
     text = path.read_text(encoding="utf-8")
     played = play(text)
     if rewrite:
@@ -36,6 +36,6 @@ def test_a_scenario_runs_as_its_file_says(path: Path, rewrite: bool) -> None:
         ("deploy\nkill old\ntick\n", "no worker leads"),
     ],
 )
-def test_a_command_that_cannot_be_is_named(text: str, problem: str) -> None:
+def test_an_invalid_command_of_a_scenario_is_named(text: str, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         play(text)

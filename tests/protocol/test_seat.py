@@ -86,14 +86,14 @@ def seat(role: Role, **fields: object) -> Seat:
     return made
 
 
-def test_every_kind_of_event_is_tried_here() -> None:
+def test_every_kind_of_event_is_covered() -> None:
     known = {kind for rules in RULES.values() for kind in rules}
     assert {type(event) for event in EVENTS} == known
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
 @pytest.mark.parametrize("role", Role)
-def test_an_event_without_a_place_in_the_role_changes_nothing(role: Role, event: SeatEvent) -> None:
+def test_an_event_without_a_rule_in_the_role_changes_nothing(role: Role, event: SeatEvent) -> None:
     before = seat(role)
     after = copy(before)
     commands = after.step(event)
@@ -316,12 +316,14 @@ ORDER = YieldTo(5, "successor", 2)
     ],
     ids=lambda value: value.replace(" ", "_") if isinstance(value, str) else "",
 )
-def test_a_worker(what: str, before: Seat, event: SeatEvent, role: Role, commands: list[SeatCommand]) -> None:
+def test_a_worker_moves_between_its_roles_by_the_rules(
+    what: str, before: Seat, event: SeatEvent, role: Role, commands: list[SeatCommand]
+) -> None:
     after = copy(before)
     assert (after.step(event), after.role) == (commands, role)
 
 
-def test_one_whose_code_is_rolled_back_steps_aside_and_does_not_promote_itself() -> None:
+def test_a_worker_whose_code_is_rolled_back_yields_and_does_not_promote_itself() -> None:
     worker = seat(L)
     worker.step(YieldTo(5, "old", 2, back=True))
     worker.step(Boundary(successor=True, slack=True))
@@ -331,7 +333,7 @@ def test_one_whose_code_is_rolled_back_steps_aside_and_does_not_promote_itself()
     assert worker.step(Lead()) == [TakeLease("failover")]
 
 
-def test_one_that_steps_aside_is_a_guard_until_it_leads() -> None:
+def test_a_worker_that_yields_guards_until_it_leads() -> None:
     worker = seat(Y)
     worker.step(SuccessorTook("successor", 4))
     assert (worker.guard, worker.epoch) == (True, 4)
@@ -339,14 +341,14 @@ def test_one_that_steps_aside_is_a_guard_until_it_leads() -> None:
     assert (worker.guard, worker.epoch) == (False, 5)
 
 
-def test_one_that_was_told_to_leave_and_leads_again_stays() -> None:
+def test_a_worker_that_was_ordered_to_retire_and_leads_again_stays() -> None:
     worker = seat(Y)
     assert worker.step(Retire()) == []
     worker.step(LeaseTaken(4, "takeback"))
     assert (worker.role, worker.dismissed) == (L, False)
 
 
-def test_one_that_was_told_to_stop_and_leads_again_stops_the_bot() -> None:
+def test_a_worker_that_was_ordered_to_stop_and_leads_again_stops_the_bot() -> None:
     worker = seat(Y)
     assert worker.step(Stop()) == []
     worker.step(LeaseTaken(4, "takeback"))
@@ -377,7 +379,7 @@ events = st.one_of(
 
 
 @given(st.lists(events, max_size=60))
-def test_whatever_comes_the_table_is_honest_and_orders_only_grow(coming: list[SeatEvent]) -> None:
+def test_any_events_lead_only_to_roles_of_the_table_and_orders_only_increase(coming: list[SeatEvent]) -> None:
     worker, epoch = Seat("me"), 0
     for event in coming:
         if isinstance(event, LeaseTaken):

@@ -38,11 +38,11 @@ def test_a_size_is_a_number_and_a_unit(text: str, bytes: int) -> None:
         ("9000000000TiB", "larger than any file"),
     ],
 )
-def test_an_invalid_size_is_refused_with_the_mend(text: str, why: str) -> None:
+def test_an_invalid_size_is_refused_with_the_correction(text: str, why: str) -> None:
     with pytest.raises(SizeError, match=why):
         size.parse(text)
 
 
 @given(st.integers(0, 2**63 - 1))
-def test_what_is_shown_is_read_as_the_same(bytes: int) -> None:
+def test_a_shown_size_reads_back_exactly(bytes: int) -> None:
     assert size.parse(size.show(bytes)) == bytes

@@ -49,17 +49,17 @@ def test_garbage_never_raises_anything_but_wire_error(
         assert isinstance(codec.decode(body), tuple(kinds(union)))
 
 
-def test_no_two_messages_have_one_tag() -> None:
+def test_tags_of_messages_are_unique() -> None:
     tags = [tag_of(kind) for _, union in CODECS for kind in kinds(union)]
     assert len(tags) == len(set(tags))
 
 
-def test_what_a_follower_says_is_refused_from_a_leader() -> None:
+def test_a_followers_message_is_refused_from_a_leader() -> None:
     with pytest.raises(WireError, match="a leader's message: Invalid value 'ack'"):
         stream.leader_codec.decode(stream.follower_codec.encode(stream.Ack(1, 0)))
 
 
-def test_a_frame_travels_as_the_bytes_it_was_digested_by() -> None:
+def test_a_frame_is_sent_as_the_bytes_of_its_digest() -> None:
     """The body is opaque here: passing a frame on can't change what its digest is taken over."""
     body = b"whatever these are"
     sent = stream.FrameSent(body, Position(1, 99))
@@ -68,7 +68,7 @@ def test_a_frame_travels_as_the_bytes_it_was_digested_by() -> None:
     assert found.body == body
 
 
-def test_a_stranger_may_subscribe_with_a_longer_message() -> None:
+def test_a_subscription_of_a_newer_release_may_have_more_fields() -> None:
     raw = {
         "type": "subscribe",
         "worker": "w",

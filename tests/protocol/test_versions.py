@@ -16,7 +16,7 @@ RANGES = [VersionRange(oldest, newest) for oldest in range(5) for newest in rang
 
 
 @pytest.mark.parametrize(("theirs", "ours"), list(product(RANGES, RANGES)), ids=str)
-def test_every_pair_speaks_the_highest_version_both_know_or_says_why_not(
+def test_two_releases_use_the_highest_common_version_or_say_why_not(
     theirs: VersionRange, ours: VersionRange
 ) -> None:
     common = set(range(theirs.oldest, theirs.newest + 1)) & set(range(ours.oldest, ours.newest + 1))
@@ -35,12 +35,12 @@ def test_every_pair_speaks_the_highest_version_both_know_or_says_why_not(
 
 
 @pytest.mark.parametrize("theirs", [VersionRange(9, 1), VersionRange(1, -9), VersionRange(2**63, 2**64 - 1)])
-def test_a_range_that_makes_no_sense_is_a_mismatch(theirs: VersionRange) -> None:
+def test_an_invalid_range_of_versions_is_a_mismatch(theirs: VersionRange) -> None:
     with pytest.raises(ProtocolMismatch):
         negotiate("worker w", theirs)
 
 
-def test_this_release_speaks_with_itself() -> None:
+def test_this_release_is_compatible_with_itself() -> None:
     assert negotiate("itself", PROTOCOL) == PROTOCOL.newest
 
 

@@ -51,7 +51,7 @@ windows = st.sampled_from(valid_windows())
 times = st.integers(-(10**18), 4 * 10**18)
 
 
-def test_the_last_moments_of_each_five_minutes() -> None:
+def test_a_window_at_the_end_of_each_five_minutes() -> None:
     window = Window("5m", opens="-20s", closes="-5s")
     begin = at("2026-03-01T12:00:00")
     assert window.next(begin) == Span(begin + 280 * SECOND, begin + 295 * SECOND)
@@ -103,7 +103,7 @@ def test_how_offsets_are_read(opens: str, closes: str, first: int, length: int) 
         ("1d", "9h", "16h", "../../etc/passwd", "zone", "not known"),
     ],
 )
-def test_bad_input_names_the_value_and_the_mend(
+def test_the_error_of_an_invalid_window_names_the_value_and_the_correction(
     period: str, opens: str, closes: str, zone: str | None, field: str, words: str
 ) -> None:
     with pytest.raises(WindowError) as caught:
@@ -124,7 +124,7 @@ def test_next_and_open_at_agree(window: Window, t: int) -> None:
 
 
 @given(windows, times, st.integers(0, 40 * MINUTE))
-def test_spans_are_those_that_share_a_moment(window: Window, a: int, length: int) -> None:
+def test_spans_are_those_that_overlap_the_range(window: Window, a: int, length: int) -> None:
     b = a + length
     found = list(window.spans(a, b))
     assert all(span.closes > a and span.opens < b for span in found)
@@ -139,7 +139,7 @@ def test_spans_are_those_that_share_a_moment(window: Window, a: int, length: int
 
 
 @given(windows, times)
-def test_windows_do_not_care_for_the_day(window: Window, t: int) -> None:
+def test_windows_without_a_zone_do_not_depend_on_the_day(window: Window, t: int) -> None:
     day = 24 * HOUR
     span = window.next(t)
     assert window.next(t + day) == Span(span.opens + day, span.closes + day)
@@ -155,7 +155,7 @@ def test_a_day_without_a_zone_is_a_utc_day() -> None:
 @pytest.mark.parametrize(
     ("day", "hours"), [("2026-03-07", 24), ("2026-03-08", 23), ("2026-11-01", 25), ("2026-11-02", 24)]
 )
-def test_a_local_day_keeps_its_hours_on_the_wall(day: str, hours: int) -> None:
+def test_a_local_window_keeps_its_local_hours(day: str, hours: int) -> None:
     window = Window("1d", opens="9h30m", closes="16h", zone=NEW_YORK)
     span = window.next(at(f"{day}T00:00:00", NEW_YORK))
     assert span == Span(at(f"{day}T09:30:00", NEW_YORK), at(f"{day}T16:00:00", NEW_YORK))
@@ -178,7 +178,7 @@ def test_a_repeated_hour_belongs_to_the_window_both_times() -> None:
     assert span.closes == at("2026-11-01T01:50:00", NEW_YORK, fold=1)
 
 
-def test_skipped_readings_fall_on_the_moment_of_the_skip() -> None:
+def test_skipped_local_times_are_the_time_of_the_skip() -> None:
     skip = at("2026-03-08T03:00:00", NEW_YORK)
     midnight = at("2026-03-08T00:00:00", NEW_YORK)
     into = Window("1d", opens="1h50m", closes="2h30m", zone=NEW_YORK).next(midnight)
@@ -187,12 +187,12 @@ def test_skipped_readings_fall_on_the_moment_of_the_skip() -> None:
     assert out == Span(skip, at("2026-03-08T03:10:00", NEW_YORK))
 
 
-def test_a_window_in_skipped_time_does_not_happen_that_day() -> None:
+def test_a_window_in_skipped_time_does_not_occur_that_day() -> None:
     window = Window("1d", opens="2h10m", closes="2h50m", zone=NEW_YORK)
     assert clock(window.next(at("2026-03-08T00:00:00", NEW_YORK)).opens, NEW_YORK) == "03-09 02:10:00 EDT"
 
 
-def test_a_day_that_a_zone_left_out() -> None:
+def test_a_day_that_a_zone_skips_has_no_window() -> None:
     # Samoa crossed the date line: there was no 30 December 2011.
     window = Window("1d", opens="9h", closes="10h", zone="Pacific/Apia")
     days = [
@@ -226,13 +226,13 @@ def test_local_spans_are_ordered_and_agree_with_open_at(zone: str, t: int, first
 
 
 @given(st.sampled_from(ZONES), st.lists(st.integers(at("2020-01-01T00:00:00"), at("2030-01-01T00:00:00"))))
-def test_what_was_asked_before_does_not_change_the_answer(zone: str, moments: list[int]) -> None:
+def test_earlier_queries_do_not_change_the_result(zone: str, moments: list[int]) -> None:
     window = Window("1d", opens="9h30m", closes="16h", zone=zone)
     for t in moments:
         assert window.next(t) == Window.of(window.spec).next(t)
 
 
-def test_a_window_crosses_the_wire_as_plain_data() -> None:
+def test_a_window_is_sent_as_plain_data() -> None:
     window = Window("1d", opens="9h", closes="17h", protected=False, zone="Europe/Berlin")
     data = msgspec.msgpack.encode(window.spec)
     assert msgspec.msgpack.decode(data)["opens"] == "9h"
@@ -240,13 +240,13 @@ def test_a_window_crosses_the_wire_as_plain_data() -> None:
     assert hash(Window.of(window.spec)) == hash(window)
 
 
-def test_a_window_is_called_by_its_text_unless_it_has_a_name() -> None:
+def test_a_windows_default_name_is_made_of_its_durations() -> None:
     assert Window("5m", opens="-20s", closes="-5s").name == "5m -20s..-5s"
     assert Window("5m", opens="-20s", closes="-5s", name="snipe").name == "snipe"
     assert "opens='-20s'" in repr(Window("5m", opens="-20s", closes="-5s"))
 
 
-def test_only_protected_windows_hold_a_handoff() -> None:
+def test_only_protected_windows_delay_a_handoff() -> None:
     free = Window("1m", opens="0s", closes="30s", protected=False)
     held = Window("1m", opens="0s", closes="10s")
     assert first_open([free, held], 5 * SECOND) is held

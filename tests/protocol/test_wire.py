@@ -97,7 +97,7 @@ def test_a_message_of_an_older_release_may_have_fewer_fields() -> None:
     assert codec.decode(msgspec.msgpack.encode({"type": "note", "said": 1})) == Note(1, "")
 
 
-def test_the_largest_message_is_read_and_one_byte_more_is_not_looked_at() -> None:
+def test_the_largest_message_is_read_and_one_byte_more_is_refused_undecoded() -> None:
     room = 4096 - len(codec.encode(Note(b"x" * 300))) + 300
     assert len(codec.encode(Note(b"x" * room))) == 4096
     assert codec.decode(codec.encode(Note(b"x" * room))) == Note(b"x" * room)

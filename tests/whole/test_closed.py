@@ -83,7 +83,7 @@ def test_a_worker_that_the_supervisor_did_not_start_cannot_join_and_is_told_why(
     tries = {
         "there is no worker 'w9' here": _begin(live, code, "w9", ours.of("w9")),
         "worker w1 runs already": _begin(live, code, "w1", ours.of("w1")),
-        "does not let worker w8 in: its keys are of another run, or of another home": _begin(
+        "rejects worker w8: its keys are of another run, or of another home": _begin(
             live, code, "w8", theirs.of("w8")
         ),
         "worker w7 was given no keys: only a supervisor starts workers": _begin(live, code, "w7", None),

@@ -26,7 +26,7 @@ from neverblink.worker.model.inbox import Inbox
 from neverblink.worker.model.migration import Migrations
 from neverblink.worker.model.replica import Replica
 from neverblink.worker.runtime.bootstrap import build_engine
-from neverblink.worker.simulation.world import HandClock, SimulatedRuntime, SimulatedWorld
+from neverblink.worker.simulation.world import SimulatedClock, SimulatedRuntime, SimulatedWorld
 from neverblink.worker.worker import WorkerBot
 
 __all__ = ["Book", "JournalingLeader", "Keeps", "bare", "recovered", "same"]
@@ -68,7 +68,7 @@ class Keeps(Worker[Book]):
                 state.notes = {decision.id: n}
 
 
-class _BusyClock(HandClock):
+class _BusyClock(SimulatedClock):
     """Looking at it takes time."""
 
     def __init__(self, wall: int, costs: int) -> None:

@@ -45,7 +45,7 @@ def test_a_type_that_cannot_be_a_state_is_refused() -> None:
         join(Frozen)
 
 
-def test_one_process_joins_once() -> None:
+def test_a_second_join_in_a_process_is_refused() -> None:
     token = bootstrap.set(Joining(alone("loop")))
     try:
         join(Book)
@@ -55,7 +55,7 @@ def test_one_process_joins_once() -> None:
         bootstrap.reset(token)
 
 
-def test_before_the_loop_there_are_no_timers_to_set_and_nothing_is_decided() -> None:
+def test_timers_and_decisions_are_refused_before_the_loop() -> None:
     loop = join(Book)
     with pytest.raises(StateError, match="outside a turn"):
         loop.set_timer("exit", after="1s")
@@ -104,7 +104,7 @@ for tick in loop:
     assert (status, said) == (0, "['fill-1 2', 'exit'] True\n"), complained
 
 
-def test_ticks_lie_on_the_grid_and_none_comes_twice(tmp_path: Path) -> None:
+def test_ticks_are_on_the_grid_and_none_runs_twice(tmp_path: Path) -> None:
     status, said, complained = ran(
         tmp_path,
         """
@@ -123,7 +123,7 @@ asyncio.run(main())
     assert (status, said) == (0, "True\n"), complained
 
 
-def test_a_decision_is_made_in_the_body_only(tmp_path: Path) -> None:
+def test_a_decision_outside_the_loops_body_is_refused(tmp_path: Path) -> None:
     status, said, complained = ran(
         tmp_path,
         """
@@ -141,7 +141,7 @@ for tick in loop:
     assert (status, said) == (0, "not before the loop\nTrue\n"), complained
 
 
-def test_what_the_body_raises_is_the_callers_to_see(tmp_path: Path) -> None:
+def test_an_exception_of_the_loops_body_reaches_the_caller(tmp_path: Path) -> None:
     status, _, complained = ran(
         tmp_path,
         """

@@ -100,18 +100,18 @@ def test_a_target_is_a_module_and_a_name(target: str) -> None:
         find(target)
 
 
-def test_a_module_that_is_not_there_is_named() -> None:
+def test_a_missing_module_is_named() -> None:
     with pytest.raises(BotError, match="there is no module nowhere_at_all in "):
         find("nowhere_at_all:Counter")
 
 
-def test_a_module_that_the_bot_lacks_is_the_bots_own_error(module: Callable[[str], str]) -> None:
+def test_a_missing_module_that_the_bot_imports_is_the_bots_own_error(module: Callable[[str], str]) -> None:
     name = module("import nowhere_at_all\n")
     with pytest.raises(ModuleNotFoundError, match="nowhere_at_all"):
         find(f"{name}:Counter")
 
 
-def test_a_name_that_is_not_there_is_answered_with_the_one_that_was_meant(
+def test_for_an_unknown_name_the_closest_one_is_suggested(
     module: Callable[[str], str],
 ) -> None:
     name = module(BOT)
@@ -157,7 +157,7 @@ def test_the_check_of_a_good_bot_describes_it(tmp_path: Path) -> None:
         ("raise RuntimeError('no network')\n", "importing bot failed: RuntimeError: no network"),
         ("def Bot(:\n", "importing bot failed: SyntaxError"),
         ("from neverblink.worker import Worker\nclass Bot(Worker): pass\n", "does not say what its state is"),
-        (BOT + "\nclass Bot(Counter):\n    tick = 'soon'\n", "tick = 'soon'"),
+        (BOT + "\nclass Bot(Counter):\n    tick = 'soon'\n", 'tick = "soon"'),
         (
             BOT + "\nclass Needy(msgspec.Struct):\n    market: str\n\nclass Bot(Worker[Needy]): pass\n",
             "give market a default",
@@ -168,7 +168,7 @@ def test_the_check_of_a_good_bot_describes_it(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_the_check_reports_what_is_wrong(tmp_path: Path, text: str, problem: str) -> None:
+def test_the_check_reports_an_invalid_bot(tmp_path: Path, text: str, problem: str) -> None:
     status, found = checked(tmp_path, text)
     assert status == 1
     assert not found["ok"]
@@ -189,7 +189,7 @@ def test_without_an_assignment_it_says_how_a_bot_is_started(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("arguments", [[], ["--check"], ["--help"], ["a", "b"]])
-def test_other_arguments_are_answered_with_the_usage(tmp_path: Path, arguments: list[str]) -> None:
+def test_invalid_arguments_print_the_usage(tmp_path: Path, arguments: list[str]) -> None:
     ran = subprocess.run(
         [sys.executable, "-m", "neverblink.worker", *arguments],
         cwd=tmp_path,
@@ -223,7 +223,7 @@ def test_alone_it_stops_for_good_when_it_is_interrupted(
     assert (ended.said, ended.status) == (said, 0), ended.complained
 
 
-def test_a_loop_interrupted_before_its_first_tick_ends_all_the_same(tmp_path: Path) -> None:
+def test_a_loop_interrupted_before_its_first_tick_ends(tmp_path: Path) -> None:
     with StandaloneProcess(tmp_path, f"{BOT.replace('5ms', '1h')}\n{LOOPING}\nloop()\n") as bot:
         bot.wait_for("looping")
         ended = bot.interrupt()
@@ -231,7 +231,7 @@ def test_a_loop_interrupted_before_its_first_tick_ends_all_the_same(tmp_path: Pa
     assert ended.status == 0
 
 
-def test_an_async_loop_interrupted_before_its_first_tick_ends_all_the_same(tmp_path: Path) -> None:
+def test_an_async_loop_interrupted_before_its_first_tick_ends(tmp_path: Path) -> None:
     begins = "asyncio.get_running_loop().call_soon(lambda: print('looping', flush=True))"
     text = BOT.replace("5ms", "1h").replace("    async for", f"    {begins}\n    async for")
     with StandaloneProcess(tmp_path, f"import asyncio\n{text}\nasyncio.run(async_loop())\n") as bot:
@@ -249,9 +249,9 @@ def test_alone_a_handler_that_raises_ends_it_with_one_traceback_and_an_error(tmp
     assert ended.complained.count("RuntimeError: no price") == 1
 
 
-def test_alone_a_bot_that_cannot_run_is_one_line(tmp_path: Path) -> None:
+def test_alone_an_invalid_bot_prints_one_line(tmp_path: Path) -> None:
     with StandaloneProcess(tmp_path, f"{BOT}\nCounter.tick = 'soon'\nCounter.run()\n") as bot:
         ended = bot.end()
     assert ended.status == 1
-    assert ended.complained.startswith("neverblink: bot Counter: tick = 'soon'")
+    assert ended.complained.startswith('neverblink: bot Counter: tick = "soon"')
     assert ended.complained.count("\n") == 1

@@ -42,19 +42,19 @@ def test_a_tick_is_a_duration(tick: str, interval: int) -> None:
 
 
 @pytest.mark.parametrize("tick", ["99us", "0s", "-1s", "1", "", "soon", 1, 0.5, None])
-def test_a_tick_that_is_none_is_refused(tick: Any) -> None:
+def test_an_invalid_tick_is_refused(tick: Any) -> None:
     with pytest.raises(BotError, match="bot Foresight: tick = "):
         bot(tick=tick)
 
 
 @pytest.mark.parametrize("windows", [Window("5m", opens="0s", closes="1s"), "5m", 5, None, ["5m"], [None]])
-def test_windows_that_are_none_are_refused(windows: Any) -> None:
+def test_invalid_windows_are_refused(windows: Any) -> None:
     with pytest.raises(BotError, match="bot Foresight: windows"):
         bot(windows=windows)
 
 
 @pytest.mark.parametrize("overrun", ["catchup", "SKIP", "", None, True])
-def test_an_overrun_that_is_none_is_refused(overrun: Any) -> None:
+def test_an_invalid_overrun_policy_is_refused(overrun: Any) -> None:
     with pytest.raises(BotError, match='expected "skip" or "catch-up"'):
         bot(overrun=overrun)
 
@@ -68,7 +68,7 @@ def test_how_long_keys_are_remembered_is_a_duration() -> None:
         bot(remember_for="-1h")
 
 
-def test_a_bot_says_what_its_state_is() -> None:
+def test_a_bot_without_a_state_type_is_refused() -> None:
     class Stateless(Worker):  # pyright: ignore[reportMissingTypeArgument]
         pass
 
@@ -78,7 +78,7 @@ def test_a_bot_says_what_its_state_is() -> None:
         WorkerBot(Stateless)
 
 
-def test_the_state_is_found_through_classes_in_between() -> None:
+def test_the_state_type_is_found_through_base_classes() -> None:
     S = TypeVar("S")
 
     class Base(Worker[S], Generic[S]):
@@ -141,7 +141,7 @@ def test_migrations_are_found_in_the_class_and_two_of_one_step_are_refused() -> 
         WorkerBot(Two)
 
 
-def test_a_bot_that_is_not_running_answers_with_how_to_run_it() -> None:
+def test_a_bot_that_is_not_running_raises_how_to_run_it() -> None:
     class Bot(Worker[Book]):
         pass
 

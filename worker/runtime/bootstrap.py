@@ -1,4 +1,4 @@
-"""From a bot and a runtime to a running worker: what both kinds of bot, and both ways to start one, have in common."""
+"""Makes a running worker of a bot and a runtime: the common part of both kinds of bot and both ways to start one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["Bootstrap", "Runnable", "alone", "build_engine", "hello_of"]
 
 
 class Runnable(Bot, Protocol):
-    """A bot with all that is needed to run it."""
+    """A bot with everything that running it needs."""
 
     name: str
     migrations: Migrations
@@ -45,7 +45,7 @@ class Runnable(Bot, Protocol):
 
 
 class Bootstrap:
-    """What a bot starts with in this process. `began` is when the process began to import it, CLOCK_MONOTONIC ns."""
+    """The runtime of a bot in this process. `began` is when the process began to import it, CLOCK_MONOTONIC ns."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Bootstrap:
         self._began = began
 
     def engine(self, bot: Runnable) -> Engine:
-        """Make the engine of `bot`, introduced and about to start. Raises what a bad state type raises."""
+        """Make the engine of `bot`, with its `Hello` sent, about to start. Raises what a bad state type raises."""
         engine = build_engine(self.me, bot, self.runtime, imported=self.runtime.clock.mono() - self._began)
         if self._output is not None:
             self._output.position = lambda: (engine.replica.epoch, engine.leading.seq)
@@ -99,7 +99,7 @@ def hello_of(
     windows: tuple[Window, ...],
     offers: Offers | None = None,
 ) -> Hello:
-    """How this process introduces itself."""
+    """Return the `Hello` of this process."""
     try:
         installed = version("neverblink")
     except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""What a bot declares: its interval, windows, settings, commands and state, checked before it runs."""
+"""Checks what a bot declares before it runs: interval, windows, settings, commands and state."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class BotError(NeverblinkError):
 
 
 def state_home(state_type: Any) -> tuple[type, ...]:
-    """Where a state's migrations are looked for: its class, unless it is a plain dict or list."""
+    """Return the classes whose modules may have a state's migrations: its class, unless it is a dict or list."""
     plain = typing.get_origin(state_type) or state_type
     return (plain,) if isinstance(plain, type) and plain.__module__ != "builtins" else ()
 
@@ -78,7 +78,7 @@ def windows_of(name: str, windows: Any) -> tuple[Window, ...]:
 
 
 def overrun_of(name: str, overrun: Any) -> Policy:
-    """What a bot does about an overrun. Raises `BotError`."""
+    """Return the bot's overrun policy. Raises `BotError`."""
     if overrun not in ("skip", "catch-up"):
         raise BotError(f'bot {name}: overrun = {overrun!r}: expected "skip" or "catch-up"')
     return overrun
@@ -93,6 +93,6 @@ def settings_of(name: str, defaults: Any, show: Callable[[Any], None] = lambda _
 
 
 def offers_of(commands: Mapping[str, Declared], settings: SettingsCell, halts: bool, listens: bool) -> Offers:
-    """What an operator can ask of a bot."""
+    """Return the commands and settings that a bot has for operators."""
     offered = tuple(commands[name].offered for name in sorted(commands))
     return Offers(offered, settings.schema(), halts, listens, state=True)

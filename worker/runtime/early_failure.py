@@ -1,4 +1,4 @@
-"""What a worker tells its supervisor when it fails before its sockets are made: why.
+"""Reports to the supervisor why a worker failed before it had made its sockets.
 
 Its log may be missing for the same reason, for example on a disk without an inode. A connection needs no file.
 """
@@ -20,13 +20,13 @@ from ..io.zmq_channel import ZmqChannel
 from .bootstrap import hello_of
 from .supervised import SUPERVISOR
 
-__all__ = ["tell_early_failure"]
+__all__ = ["report_early_failure"]
 
 _LINGER_MS = 500
 
 
-def tell_early_failure(me: Assignment, reason: str) -> None:
-    """Tell the supervisor that this worker cannot start, and why. Never raises."""
+def report_early_failure(me: Assignment, reason: str) -> None:
+    """Report to the supervisor why this worker cannot start. Never raises."""
     directories: list[int] = []
 
     def open_directory(path: str) -> int:

@@ -1,8 +1,8 @@
 """The bound on a process's end.
 
 An interpreter does not exit while a non-daemon thread runs, while a thread of an executor is blocked, while a task does
-not end although it was cancelled, or while an exit hook sleeps. A worker that has nothing more to do must not stay for
-any of these: it would keep the supervisor, and a `down`, waiting. So it arms this deadline with its last word.
+not end although it was cancelled, or while an exit hook sleeps. A worker that has finished must not wait for any of
+these, because the supervisor, and a `down`, wait for it. So it arms this deadline with its last message.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from contextlib import suppress
 __all__ = ["ExitDeadline"]
 
 _MOST = 5
-"""So many of the threads and tasks that still run are named."""
+"""How many of the threads and tasks that still run are listed."""
 _TELL_WITHIN = 200_000_000
 
 
 class ExitDeadline:
     """Ends this process `within` ns after `arm`, unless it has ended by itself.
 
-    `last()` is called right before that, for what must not be left behind; it must not block.
+    `last()` is called right before that, to clean up; it must not block.
     """
 
     def __init__(self, within: int, last: Callable[[], None]) -> None:
@@ -34,7 +34,7 @@ class ExitDeadline:
         self._armed = False
 
     def arm(self, status: int) -> None:
-        """Begin to wait, once; the process will end with exit status `status`. Called in the main thread."""
+        """Start the deadline, once; the process will end with exit status `status`. Called in the main thread."""
         if self._armed:
             return
         self._armed = True
@@ -44,26 +44,26 @@ class ExitDeadline:
             loop = None
         # Where no thread can be started, the supervisor ends the process, a little later.
         with suppress(RuntimeError):
-            _start(self._tell_and_exit, status, loop)
+            _start(self._log_and_exit, status, loop)
             _start(self._exit, status)
 
-    def _tell_and_exit(self, status: int, loop: asyncio.AbstractEventLoop | None) -> None:
+    def _log_and_exit(self, status: int, loop: asyncio.AbstractEventLoop | None) -> None:
         time.sleep(self._within / 1e9)
-        said = (
+        message = (
             f"neverblink: this process still ran {self._within / 1e9:g} s after its end had begun "
             f"({_what_runs(loop)}), and was ended\n"
         )
         with suppress(Exception):
             self._last()
         with suppress(Exception):
-            sys.stderr.write(said)
+            sys.stderr.write(message)
         for stream in (sys.stdout, sys.stderr):
             with suppress(Exception):
                 stream.flush()
         os._exit(status)
 
     def _exit(self, status: int) -> None:
-        """A thread that is blocked in a write holds the lock of its stream, so that telling never ends."""
+        """Exit without a log line: a thread blocked in a write may hold the stream's lock, so writing may never end."""
         time.sleep((self._within + _TELL_WITHIN) / 1e9)
         os._exit(status)
 

@@ -1,4 +1,4 @@
-"""What drives an engine needs of a worker's surroundings: to hear what came in, and to be woken.
+"""The interface between the driver of an engine and its runtime: to receive input, and to be woken.
 
 The engine itself needs less, `WorkerIO`; a `Simulation` drives its engines with that alone.
 """
@@ -20,7 +20,7 @@ __all__ = [
 
 
 class Listener(Protocol):
-    """Receives what came in: the engine."""
+    """Receives the input: the engine."""
 
     @property
     def in_turn(self) -> bool:
@@ -34,7 +34,7 @@ class Listener(Protocol):
 
 
 class Runtime(WorkerIO, Protocol):
-    """`WorkerIO` with its beginning, its end and its alarm."""
+    """`WorkerIO` with `open`, `close` and an alarm."""
 
     def open(
         self,
@@ -43,22 +43,22 @@ class Runtime(WorkerIO, Protocol):
         on_input: Callable[[], None],
         before_alarm: Callable[[], None],
     ) -> None:
-        """Listen, by `reactor`. Passes what comes in to `listener`, then calls `on_input()`.
+        """Listen, by `reactor`. Passes input to `listener`, then calls `on_input()`.
 
-        Calls `before_alarm()` when the alarm is about to ring; see `AlarmSelector`.
+        Calls `before_alarm()` right before the alarm; see `AlarmSelector`.
         """
         ...
 
     def look(self) -> bool:
-        """Receive everything that has arrived, also while something was sent; return whether anything had."""
+        """Receive everything that has arrived, also during a send; return whether anything had."""
         ...
 
     @property
     def ring_at(self) -> Callable[[int, int], None]:
-        """Sets the alarm: `on_input()` is called at that moment (CLOCK_MONOTONIC, ns). Its lead is in ns. Only once
-        open."""
+        """Sets the alarm: `on_input()` is called at that time (CLOCK_MONOTONIC, ns). Its lead is in ns. Requires
+        `open`."""
         ...
 
     def close(self) -> None:
-        """Send what is still to be sent, and release everything; the lease last."""
+        """Send the remaining messages, and release everything; the lease last."""
         ...

@@ -1,4 +1,4 @@
-"""The runtime without a supervisor: `python bot.py`. There is no successor, and nothing is written."""
+"""The runtime without a supervisor, for `python bot.py`. It has no successor, and writes nothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["OwnLease", "StandaloneRuntime"]
 
 
 class OwnLease:
-    """The lease of a bot that is alone: free, or its own."""
+    """The lease of a standalone bot: free, or its own."""
 
     def __init__(self) -> None:
         self.held = False
@@ -40,7 +40,7 @@ class OwnLease:
 
 
 class StandaloneRuntime:
-    """See the module, and `Runtime` for the methods."""
+    """A standalone bot's runtime; see `Runtime` for the methods."""
 
     def __init__(self) -> None:
         self.clock: Clock = SystemClock()
@@ -70,7 +70,7 @@ class StandaloneRuntime:
         self._waker.close()
 
     def tell(self, message: WorkerMessage) -> None:
-        # The only order that a supervisor would send.
+        # A supervisor would send only this order.
         if isinstance(message, Ready) and self._listener is not None:
             self._listener.ordered(Lead())
 

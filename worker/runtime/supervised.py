@@ -1,9 +1,9 @@
 """The runtime of a supervised worker: sockets, the lease, the journal, and a clock that wakes it.
 
 Three sockets: a DEALER to the supervisor, a ROUTER that this worker's followers connect to, and a DEALER to the leader
-it follows. Each accepts only peers with the right keys (see `protocol.keys`). ZeroMQ reconnects by itself, so a peer
-that was gone for a while is simply there again. No send ever waits: what does not fit into a queue is lost, and any
-message on these sockets may be lost.
+it follows. Each accepts only peers with the right keys (see `protocol.keys`). ZeroMQ reconnects by itself after a
+peer's absence. No send ever waits: a message that does not fit into a queue is lost, and any message on these sockets
+may be lost.
 """
 
 from __future__ import annotations
@@ -58,15 +58,15 @@ SUPERVISOR = "supervisor.sock"
 
 _LINGER_MS = 500
 _LOOK_EVERY = 1_000_000_000
-"""How often it is looked whether the worker's files are still there, ns."""
+"""How often the worker checks that its files still exist, ns."""
 
 
 class SupervisorLinkError(NeverblinkError):
-    """This worker cannot be reached where it should be."""
+    """This worker's sockets cannot be made."""
 
 
 class SupervisedRuntime:
-    """The place of the worker that `me` describes; see `place.Place` and `outside.Outside` for the methods.
+    """The runtime of the worker that `me` describes; see `Runtime` and `WorkerIO` for the methods.
 
     `reported()` is called with each report to the supervisor, a few times a second.
 
@@ -79,7 +79,7 @@ class SupervisedRuntime:
         self._keys = keys_of(me)
         self._reserve = Descriptors()
         self.clock = SystemClock()
-        # First: a supervisor that looks for this process must see the mark before it sees the lease.
+        # First: a supervisor that searches for this process must see the mark before it sees the lease.
         self._mark = mark_worker(me.home_key, me.home_id)
         self.lease = Lease(me.lease)
         self.journal = JournalDirectory(Path(me.journal), me.durability)
@@ -90,7 +90,7 @@ class SupervisedRuntime:
         self.wake = self._waker.wake
         self.ring_at: Callable[[int, int], None] = no_alarm
         self._context = zmq.Context[zmq.Socket[bytes]](1)
-        # A second process under this worker's name must not be in its way, so the identity is the process's.
+        # A second process under this worker's name must not conflict with it, so the identity is the process's.
         self._supervisor = self._channel(zmq.DEALER, LINK_LIMIT, f"{me.worker}.{os.urandom(8).hex()}")
         use_client_keys(self._supervisor.socket, self._keys.own, self._keys.supervisor)
         self._connection = SupervisorConnection(self._supervisor.socket, self._connected)
@@ -101,9 +101,9 @@ class SupervisedRuntime:
         self.descriptors = self._bind(me.worker)
         self._leader: ZmqChannel | None = None
         self._deaths = False
-        """A process that is watched may have ended."""
+        """A watched process may have ended."""
         self._final_frames_fd = -1
-        """The final-frame socket's descriptor that is listened to."""
+        """The final-frame socket's descriptor, while it is in the event loop."""
         self._watched: dict[str, int] = {}
         self._listener: Listener | None = None
         self._reactor: Reactor | None = None
@@ -154,7 +154,7 @@ class SupervisedRuntime:
 
     def collect_garbage(self) -> None:
         gc.collect()
-        # What was just loaded stays: it need not be walked through again at each collection.
+        # Objects loaded so far stay for the whole run: later collections need not visit them.
         gc.freeze()
 
     # --- for the driver of the engine -------------------------------------------------------------------------------
@@ -172,7 +172,7 @@ class SupervisedRuntime:
         self._listen(self._supervisor)
         self._listen(self._followers)
         reactor.add_reader(self._connection.fd, self._on_connection)
-        # What arrived before this has used up its signal.
+        # Messages that arrived earlier have used up their signal.
         self.look()
 
     def look(self) -> bool:
@@ -185,13 +185,13 @@ class SupervisedRuntime:
             or self._connection.maybe_readable
             or self.final_frames.expected
         ):
-            # As mostly in a tick.
+            # The usual case in a tick.
             return False
         came = self._take()
         if self._deaths:
             came = True
             self._look_for_deaths()
-        self._look_whether_welcome()
+        self._check_rejection()
         while self.final_frames.expected:
             came = True
             self._watch_final_frames()
@@ -228,7 +228,7 @@ class SupervisedRuntime:
                 self._mark.close()
 
     def _look_after_files(self) -> None:
-        """Be found again where files were removed: by followers at the socket, by the next leader at the lease."""
+        """Make removed files again: the socket for the followers, the lease for the next leader."""
         with suppress(OSError):
             self.lease.restore()
         before = os.umask(0o177)
@@ -236,23 +236,23 @@ class SupervisedRuntime:
             self._renew_directory()
             self.descriptors.restore()
         except (OSError, zmq.ZMQError):
-            # The supervisor makes the directory again, when there is one: looked at again soon.
+            # A supervisor makes the directory again: check again soon.
             pass
         finally:
             os.umask(before)
 
     def _renew_directory(self) -> None:
-        """The directory of the sockets may have been removed and made again."""
+        """Open the directory of the sockets again, which may have been removed and made again."""
         if self._directory >= 0:
             fresh = os.open(self._me.run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            # Under the same number: ZeroMQ connects again by what it was told.
+            # Under the same number: ZeroMQ reconnects to the same path.
             os.dup2(fresh, self._directory, inheritable=False)
             os.close(fresh)
 
     # --- sockets ----------------------------------------------------------------------------------------------------
 
     def _remove_socket(self) -> None:
-        # ZeroMQ leaves the file there.
+        # ZeroMQ does not remove the file.
         for name in (f"{self._me.worker}.sock", f"{self._me.worker}.hidden.sock"):
             Path(self._me.run, name).unlink(missing_ok=True)
 
@@ -263,11 +263,11 @@ class SupervisedRuntime:
         name = f"{worker}.sock"
         address = self._address(name)
         if _in_use(address):
-            # ZeroMQ would put ours in its place.
+            # ZeroMQ would replace that process's socket.
             raise SupervisorLinkError(
                 f"worker {self._me.worker} runs already: another process listens on {name} in {self._me.run}"
             )
-        # ZeroMQ leaves the socket's mode to the umask, which is the whole process's; nothing of the bot's runs yet.
+        # ZeroMQ leaves the socket's mode to the umask, which the whole process shares; no code of the bot runs yet.
         before = os.umask(0o177)
         try:
             return FollowerSocket(
@@ -284,7 +284,7 @@ class SupervisedRuntime:
         return endpoint(self._me.run, name, self._open_directory)
 
     def _path(self, name: str) -> str:
-        """Where a socket of that name is, short enough to be bound."""
+        """The path of a socket of that name, short enough to be bound."""
         return self._address(name).removeprefix("ipc://")
 
     def _open_directory(self, directory: str) -> int:
@@ -349,7 +349,7 @@ class SupervisedRuntime:
     def _take_leader(self) -> bool:
         listener = self._listener
         found = False
-        # It may change under our hands: what a message leads to can be another leader.
+        # The channel may change meanwhile: a message can lead to another leader.
         while (
             listener is not None
             and (channel := self._leader) is not None
@@ -361,7 +361,7 @@ class SupervisedRuntime:
         return found
 
     def _watch_final_frames(self) -> None:
-        """Watch for the final frame, and receive what comes meanwhile."""
+        """Watch for the final frame, and receive what has arrived meanwhile."""
         channels = [self._supervisor] if self._leader is None else [self._supervisor, self._leader]
         data = self.final_frames.wait(channel.fileno() for channel in channels)
         if data:
@@ -374,7 +374,7 @@ class SupervisedRuntime:
             return
         fd = self.final_frames.fileno()
         if self._reactor is not None and fd != self._final_frames_fd:
-            # It may come later, too.
+            # It may arrive later, too.
             self._reactor.add_reader(fd, self._on_final_frames)
             self._final_frames_fd = fd
 
@@ -393,11 +393,11 @@ class SupervisedRuntime:
         self._final_frames_fd = -1
         self.final_frames.forget()
 
-    def _look_whether_welcome(self) -> None:
+    def _check_rejection(self) -> None:
         if self._connection.maybe_readable and self._listener is not None and self._connection.look():
             self._listener.ordered(
                 Rejected(
-                    f"the supervisor in {self._me.run} does not let worker {self._me.worker} in: its keys are of "
+                    f"the supervisor in {self._me.run} rejects worker {self._me.worker}: its keys are of "
                     "another run, or of another home"
                 )
             )
@@ -417,7 +417,7 @@ class SupervisedRuntime:
 
     def _look_for_deaths(self) -> None:
         self._deaths = False
-        # What it said last is taken in first: it may be the final frame.
+        # First receive its last messages: one may be the final frame.
         for worker, fd in list(self._watched.items()):
             if fd < 0 or _ended(fd):
                 self._unwatch(worker)
@@ -433,7 +433,7 @@ class SupervisedRuntime:
 
 
 def _nothing() -> None:
-    """Stands for a call-back that was not set."""
+    """The callback before one is set."""
 
 
 def _in_use(address: str) -> bool:
@@ -442,7 +442,7 @@ def _in_use(address: str) -> bool:
         try:
             probe.connect(address.removeprefix("ipc://"))
         except BlockingIOError:
-            # It is there, and has much to do.
+            # The socket exists, and its process is busy.
             return True
         except OSError:
             return False

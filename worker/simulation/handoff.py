@@ -1,4 +1,4 @@
-"""The supervisor's part of a simulated handoff: the shipped `Handoff` machine, and processes that are plain objects."""
+"""The supervisor's part of a simulated handoff: the shipped `Handoff` machine, with plain objects as processes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ...protocol.link import (
 )
 from ..runtime.bootstrap import build_engine
 from ..worker import WorkerBot
-from .world import HandClock, SimulatedRuntime, SimulatedWorld
+from .world import SimulatedClock, SimulatedRuntime, SimulatedWorld
 
 __all__ = ["SimulatedHandoff", "SimulatedProcess"]
 
@@ -38,7 +38,7 @@ _ORDERS = 1000
 
 
 class SimulatedProcess:
-    """A worker's process: its bot, its engine, and what it told the supervisor."""
+    """A worker's process: its bot, its engine, and its messages to the supervisor."""
 
     def __init__(self, world: SimulatedWorld, worker: str, bot: WorkerBot) -> None:
         self.worker = worker
@@ -54,7 +54,7 @@ class SimulatedProcess:
         self.answers: dict[str, Answered] = {}
 
     def take(self, message: WorkerMessage) -> None:
-        """Note what the worker says."""
+        """Process a message of the worker."""
         match message:
             case Ready():
                 self.ready = True
@@ -74,12 +74,12 @@ class SimulatedHandoff:
         deployment: int,
         old: str,
         new: str,
-        clock: HandClock,
+        clock: SimulatedClock,
         processes: Mapping[str, SimulatedProcess],
         spawn: Callable[[], None],
     ) -> None:
         self.alarms: dict[str, int] = {}
-        """By name, when they ring; CLOCK_MONOTONIC ns. The probation ends when the test says so."""
+        """When each timer fires, by name; CLOCK_MONOTONIC ns. The probation ends only by `conclude`."""
         self.rollback = ""
         self.holding = ""
         self._machine = Handoff(deployment, old, new, deployment * _ORDERS)
@@ -97,7 +97,7 @@ class SimulatedHandoff:
 
     @property
     def reason(self) -> str:
-        """Why it ended as it did."""
+        """The reason of its end."""
         reason = self._machine.reason
         return f"{reason}: {self.holding} held it" if reason == terms.NO_BOUNDARY else reason
 
@@ -114,15 +114,15 @@ class SimulatedHandoff:
     def exited(self, worker: str, reason: str) -> None:
         self._feed(terms.Exited(worker, reason))
 
-    def ring(self) -> None:
-        """Let ring what is due."""
+    def fire_timers(self) -> None:
+        """Fire the timers that are due."""
         for name, at in list(self.alarms.items()):
             if at <= self._clock.mono():
                 self.alarms.pop(name, None)
                 self._feed(terms.TimerFired(name))
 
-    def heard(self, worker: str, message: WorkerMessage) -> None:
-        """A worker said something."""
+    def received(self, worker: str, message: WorkerMessage) -> None:
+        """Process a message of a worker."""
         match message:
             case Ready():
                 self._feed(terms.Seen(worker, "joining", ready=True))
@@ -151,10 +151,10 @@ class SimulatedHandoff:
             case terms.Spawn():
                 self._spawn()
             case terms.SendTo(worker=worker, message=message):
-                self._processes[worker].runtime.hear(lambda engine: engine.ordered(message))
+                self._processes[worker].runtime.receive(lambda engine: engine.ordered(message))
             case terms.Dismiss(worker=worker):
                 if worker in self._processes:
-                    self._processes[worker].runtime.hear(lambda engine: engine.ordered(Retire()))
+                    self._processes[worker].runtime.receive(lambda engine: engine.ordered(Retire()))
             case terms.Kill(worker=worker, reason=reason):
                 process = self._processes[worker]
                 process.failed = process.failed or reason

@@ -1,6 +1,6 @@
-"""A world without I/O for one bot: a clock turned by hand, a lease, a journal and wires made of plain objects.
+"""A world without I/O for one bot: a manual clock, a lease, a journal and connections, all plain objects.
 
-The engine cannot tell it from the real one, so what a test sees here is what the shipped code does.
+The engine uses it like the real one, so a test here checks the shipped code.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from ..io.descriptors import NoDescriptors
 from ..journal.interfaces import Journal, SegmentEnd
 from ..journal.retention import Stored
 
-__all__ = ["HandClock", "SimulatedRuntime", "SimulatedWorld"]
+__all__ = ["SimulatedClock", "SimulatedRuntime", "SimulatedWorld"]
 
 
-class HandClock:
-    """Both clocks; they move when they are told to. ns."""
+class SimulatedClock:
+    """Both clocks, ns; they move only by calls."""
 
     def __init__(self, wall: int) -> None:
         self._wall = wall
@@ -58,33 +58,35 @@ class HandClock:
 class SimulatedWorld:
     """What the processes of one bot share."""
 
-    def __init__(self, clock: HandClock) -> None:
+    def __init__(self, clock: SimulatedClock) -> None:
         self.clock = clock
         self.records: list[tuple[RecordKind, bytes]] = []
         self.runtimes: dict[str, SimulatedRuntime] = {}
         self.epoch = 0
         self.holder = ""
-        self.wires: deque[Callable[[], None]] = deque()
+        self.in_transit: deque[Callable[[], None]] = deque()
         """Messages on their way, in order."""
-        self.heard: deque[tuple[str, WorkerMessage]] = deque()
-        """What workers told the supervisor."""
+        self.reported: deque[tuple[str, WorkerMessage]] = deque()
+        """Messages of workers to the supervisor."""
 
     def deliver(self) -> bool:
-        """Deliver what is on its way; return whether there was anything."""
-        found = bool(self.wires)
-        while self.wires:
-            self.wires.popleft()()
+        """Deliver all messages on their way; return whether there were any."""
+        found = bool(self.in_transit)
+        while self.in_transit:
+            self.in_transit.popleft()()
         return found
 
     def end(self, worker: str) -> None:
-        """A process has ended: the kernel lets go of its lease, and those who watched it are told."""
+        """End a process: its lease is freed, and the processes that watch it are notified."""
         self.runtimes[worker].alive = False
         if self.holder == worker:
             self.holder = ""
         for runtime in self.runtimes.values():
             if runtime.alive and worker in runtime.watched:
                 runtime.watched.discard(worker)
-                self.wires.append(lambda runtime=runtime: runtime.hear(lambda engine: engine.died(worker)))
+                self.in_transit.append(
+                    lambda runtime=runtime: runtime.receive(lambda engine: engine.died(worker))
+                )
 
 
 class SimulatedLease:
@@ -164,7 +166,7 @@ class SimulatedJournal:
 
 
 class SimulatedSegment:
-    """The snapshot that the one segment opens with."""
+    """The snapshot at the beginning of the segment."""
 
     def __init__(self, journal: SimulatedJournal) -> None:
         self._journal = journal
@@ -180,7 +182,7 @@ class SimulatedSegment:
 
 
 class SimulatedFinalFrameSocket:
-    """One process's final-frame socket: what it sends overtakes all that is on its way."""
+    """One process's final-frame socket: its frame overtakes all other messages."""
 
     def __init__(self, runtime: SimulatedRuntime) -> None:
         self._runtime = runtime
@@ -205,12 +207,12 @@ class SimulatedFinalFrameSocket:
             or not successor.final_frames.expected
         ):
             return False
-        self._runtime.world.wires.appendleft(self._runtime.to(successor, data))
+        self._runtime.world.in_transit.appendleft(self._runtime.to(successor, data))
         return True
 
 
 class SimulatedRuntime:
-    """A process's surroundings; see `WorkerIO` for the methods. A dead one does nothing any more."""
+    """A process's runtime; see `WorkerIO` for the methods. That of a dead process does nothing."""
 
     def __init__(self, world: SimulatedWorld, worker: str) -> None:
         self.world = world
@@ -226,14 +228,14 @@ class SimulatedRuntime:
         self._leader = ""
         world.runtimes[worker] = self
 
-    def hear(self, told: Callable[[Engine], None]) -> None:
-        """Something arrives here."""
+    def receive(self, deliver: Callable[[Engine], None]) -> None:
+        """Deliver a message to this process's engine."""
         if self.alive and self.engine is not None:
-            told(self.engine)
+            deliver(self.engine)
 
     def tell(self, message: WorkerMessage) -> None:
         if self.alive:
-            self.world.heard.append((self.worker, message))
+            self.world.reported.append((self.worker, message))
 
     def connect(self, leader: str) -> None:
         self._leader = leader
@@ -247,7 +249,7 @@ class SimulatedRuntime:
         follower = self.world.runtimes.get(worker)
         if not self.alive or follower is None or not follower.alive:
             return False
-        self.world.wires.append(self.to(follower, data))
+        self.world.in_transit.append(self.to(follower, data))
         return True
 
     def watch(self, worker: str, pid: int) -> None:
@@ -260,15 +262,15 @@ class SimulatedRuntime:
     def collect_garbage(self) -> None: ...
 
     def to(self, follower: SimulatedRuntime, data: bytes) -> Callable[[], None]:
-        """The arrival of a leader's message there."""
+        """Return what delivers a leader's message to `follower`."""
         message: LeaderMessage = leader_codec.decode(data)
 
-        def told(engine: Engine) -> None:
-            # It may have turned to another leader meanwhile; then this wire is cut.
+        def deliver(engine: Engine) -> None:
+            # It may follow another leader by then, so that this connection is closed.
             if follower._leader == self.worker:
                 engine.from_leader(message)
 
-        return lambda: follower.hear(told)
+        return lambda: follower.receive(deliver)
 
-    def _send(self, to: SimulatedRuntime, told: Callable[[Engine], None]) -> None:
-        self.world.wires.append(lambda: to.hear(told))
+    def _send(self, to: SimulatedRuntime, deliver: Callable[[Engine], None]) -> None:
+        self.world.in_transit.append(lambda: to.receive(deliver))

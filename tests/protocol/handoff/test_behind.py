@@ -49,7 +49,7 @@ def essence(commands: list[HandoffCommand]) -> list[HandoffCommand]:
     return [command for command in commands if not isinstance(command, DisarmTimer)]
 
 
-def test_it_orders_nothing_until_the_one_before_has_ended() -> None:
+def test_a_deployment_behind_another_orders_nothing_until_that_has_ended() -> None:
     made = behind(Seen("new", "joining"))
     assert made.phase is P.REHEARSING
     assert made.step(LOADED) == [DisarmTimer("rehearse"), DisarmTimer("repeat")]
@@ -62,7 +62,7 @@ def test_it_orders_nothing_until_the_one_before_has_ended() -> None:
 
 
 @pytest.mark.parametrize("seen", [LOADED, Seen("new", "following", False)])
-def test_one_that_is_not_ready_yet_goes_on_as_if_it_had_been_alone(seen: Seen) -> None:
+def test_a_deployment_that_is_not_ready_by_then_goes_on_as_if_alone(seen: Seen) -> None:
     made = behind(Seen("new", "joining"))
     assert made.step(Cleared("old", 2)) == []
     made.step(seen)
@@ -78,7 +78,7 @@ def test_a_rehearsal_does_not_wait_for_the_deployment_before() -> None:
     assert essence(made.step(LOADED)) == [Dismiss("new"), Finish(P.DONE, "rehearsed", "old")]
 
 
-def test_after_a_rollback_of_the_one_before_it_rehearses_beside_the_leader() -> None:
+def test_after_a_rollback_of_the_earlier_deployment_it_rehearses_beside_the_leader() -> None:
     made = prepared()
     assert essence(made.step(Exited("old", "it broke"))) == []
     assert made.step(Seen("guard", "leading", True, epoch=3)) == []
@@ -102,7 +102,7 @@ def test_a_leader_that_died_is_not_followed_again() -> None:
     assert made.phase is P.REHEARSING
 
 
-def test_the_standby_that_came_to_lead_is_no_standby_any_more() -> None:
+def test_a_standby_that_came_to_lead_is_not_a_standby_any_more() -> None:
     made = prepared()
     made.step(StandsBy("spare"))
     made.step(Cleared("spare", 3))
@@ -147,20 +147,22 @@ N_LEADS = Seen("old", "leading", True, epoch=2)
     ids=["joining", "following", "loaded", "dead"],
 )
 @pytest.mark.parametrize("old", [N_LEADS, Seen("old", "following", True, epoch=2), None])
-def test_found_again_it_is_where_its_worker_is(old: Seen | None, new: Seen | None, phase: Phase) -> None:
+def test_a_resumed_deployment_is_in_the_phase_of_its_worker(
+    old: Seen | None, new: Seen | None, phase: Phase
+) -> None:
     """Whatever the leader is: that is for the deployment before it."""
     made = behind(phase=P.PREPARED)
     made.step(HandoffResumed(old, new, cleared=False))
     assert made.phase is phase
 
 
-def test_found_again_when_the_one_before_stands_it_takes_its_turn() -> None:
+def test_a_resumed_deployment_goes_on_when_the_earlier_one_is_final() -> None:
     made = behind(phase=P.PREPARED)
     made.step(HandoffResumed(N_LEADS, LOADED))
     assert (made.phase, made.after) == (P.WAITING, 0)
 
 
-def test_found_again_when_the_one_before_was_rolled_back_it_turns_to_who_leads() -> None:
+def test_a_resumed_deployment_follows_the_leader_when_the_earlier_one_was_rolled_back() -> None:
     made = behind(phase=P.PREPARED)
     made.step(
         HandoffResumed(None, Seen("new", "following", False), third=Seen("guard", "leading", True, epoch=3))
@@ -171,7 +173,7 @@ def test_found_again_when_the_one_before_was_rolled_back_it_turns_to_who_leads()
 
 
 @pytest.mark.parametrize("cleared", [True, False])
-def test_found_again_when_it_has_taken_over_already_it_is_in_its_probation(cleared: bool) -> None:
+def test_a_resumed_deployment_that_has_taken_over_is_in_its_probation(cleared: bool) -> None:
     made = behind(phase=P.PREPARED)
     made.step(
         HandoffResumed(
@@ -181,7 +183,7 @@ def test_found_again_when_it_has_taken_over_already_it_is_in_its_probation(clear
     assert (made.phase, made.after) == (P.PROBATION, 0)
 
 
-def test_a_standby_that_leads_is_found_to_have_ended_it() -> None:
+def test_a_resumed_deployment_ends_when_a_standby_leads() -> None:
     for before, outcome in ((P.WAITING, P.ABORTED), (P.PROBATION, P.ROLLED_BACK)):
         made = Handoff(7, "old", "new", 7000, phase=before, granted=1)
         ended = made.step(HandoffResumed(None, LOADED, third=Seen("spare", "leading", True, epoch=2)))
@@ -190,7 +192,7 @@ def test_a_standby_that_leads_is_found_to_have_ended_it() -> None:
         ]  # fmt: skip
 
 
-def test_a_standby_that_is_found_beside_two_dead_workers_is_waited_for() -> None:
+def test_a_resumed_deployment_with_two_dead_workers_waits_for_a_standby() -> None:
     for new, before in ((None, P.PROBATION), (Seen("new", "following", False), P.REHEARSING)):
         made = Handoff(7, "old", "new", 7000, phase=before)
         commands = made.step(HandoffResumed(None, new, third=Seen("spare", "following", True)))
@@ -200,7 +202,7 @@ def test_a_standby_that_is_found_beside_two_dead_workers_is_waited_for() -> None
         assert made.phase in (P.ROLLED_BACK, P.ABORTED)
 
 
-def test_a_standby_that_is_not_found_is_forgotten() -> None:
+def test_a_resumed_deployment_forgets_a_dead_standby() -> None:
     made = Handoff(7, "old", "new", 7000, phase=P.REHEARSING, standby="spare")
     made.step(HandoffResumed(N_LEADS, LOADED))
     assert made.standby == ""
@@ -209,7 +211,7 @@ def test_a_standby_that_is_not_found_is_forgotten() -> None:
 # --- who does not take over -----------------------------------------------------------------------------------------
 
 
-def test_a_way_back_that_was_lost_is_tried_again_with_another_order() -> None:
+def test_a_lost_rollback_is_repeated_with_another_order() -> None:
     made = Handoff(7, "old", "new", 7000, phase=P.PROBATION, epoch=2, committed=True)
     assert SendTo("new", YieldTo(7001, "old", 7, back=True)) in made.step(RollbackRequested("rolled back"))
     made.step(Seen("new", "yielding", True, epoch=2))
@@ -229,7 +231,7 @@ def test_a_way_back_that_was_lost_is_tried_again_with_another_order() -> None:
     assert made.phase is P.ROLLED_BACK
 
 
-def test_found_on_a_way_back_that_was_lost_it_takes_another_order() -> None:
+def test_a_resumed_deployment_repeats_a_lost_rollback_with_another_order() -> None:
     made = Handoff(7, "old", "new", 7000, phase=P.REVERTING, epoch=2, asked=2)
     old = Seen("old", "following", True, epoch=2)
     assert SendTo("new", YieldTo(7003, "old", 7, back=True)) in made.step(
@@ -247,7 +249,7 @@ def test_an_old_worker_that_does_not_take_the_lease_back_is_killed() -> None:
 
 
 @pytest.mark.parametrize(("dead", "left"), [("old", "new"), ("new", "old")])
-def test_the_one_that_is_left_in_a_transfer_and_does_not_lead_is_killed(dead: str, left: str) -> None:
+def test_the_remaining_worker_of_a_transfer_is_killed_if_it_does_not_lead(dead: str, left: str) -> None:
     made = Handoff(7, "old", "new", 7000, phase=P.TRANSFERRING)
     assert ArmTimer("succeed") in made.step(Exited(dead, "it broke"))
     assert made.step(TimerFired("succeed")) == [Kill(left, "it did not take the lease in time")]

@@ -62,7 +62,7 @@ def handoff(phase: Phase, **fields: object) -> Handoff:
 
 
 @pytest.mark.parametrize("phase", Phase)
-def test_the_end_of_a_stranger_changes_nothing(phase: Phase) -> None:
+def test_the_end_of_an_unrelated_worker_changes_nothing(phase: Phase) -> None:
     after = handoff(phase)
     assert (after.step(Exited("spare")), after) == ([], handoff(phase))
 
@@ -73,14 +73,14 @@ def essence(commands: list[HandoffCommand]) -> list[HandoffCommand]:
     return [command for command in commands if not (ends and isinstance(command, DisarmTimer))]
 
 
-def test_every_kind_of_event_is_tried_here() -> None:
+def test_every_kind_of_event_is_covered() -> None:
     known = {kind for rules in RULES.values() for kind in rules}
     assert {type(event) for event in EVENTS} == known
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
 @pytest.mark.parametrize("phase", Phase)
-def test_an_event_without_a_place_in_the_phase_changes_nothing(phase: Phase, event: HandoffEvent) -> None:
+def test_an_event_without_a_rule_in_the_phase_changes_nothing(phase: Phase, event: HandoffEvent) -> None:
     before = handoff(phase)
     after = copy(before)
     commands = after.step(event)
@@ -426,7 +426,7 @@ YIELD, BACK, CANCEL = (
     ],
     ids=lambda value: value.replace(" ", "_") if isinstance(value, str) else "",
 )
-def test_a_handoff(
+def test_a_handoff_moves_between_its_phases_by_the_rules(
     what: str, before: Handoff, event: HandoffEvent, phase: Phase, commands: list[HandoffCommand]
 ) -> None:
     after = copy(before)
@@ -456,7 +456,7 @@ events = st.one_of(
 
 
 @given(st.booleans(), st.lists(events, max_size=60))
-def test_whatever_comes_the_table_is_honest_and_the_end_is_told_once(
+def test_any_events_lead_only_to_phases_of_the_table_and_the_end_is_reported_once(
     rehearse_only: bool, coming: list[HandoffEvent]
 ) -> None:
     deployment = Handoff(1, "old", "new", 10, rehearse_only=rehearse_only)
@@ -619,7 +619,7 @@ OLD_FOLLOWS, NEW_FOLLOWS = Seen("old", "following", True, epoch=2), Seen("new", 
     ],
     ids=lambda value: value.replace(" ", "-") if isinstance(value, str) else "",
 )
-def test_what_a_handoff_makes_of_being_found_again(
+def test_a_resumed_handoff_goes_to_the_phase_of_its_workers(
     what: str, before: Handoff, event: HandoffResumed, phase: Phase, commands: list[HandoffCommand]
 ) -> None:
     after = copy(before)
@@ -627,7 +627,7 @@ def test_what_a_handoff_makes_of_being_found_again(
     assert after.phase is phase
 
 
-def test_found_in_the_rehearsal_it_takes_back_an_order_that_may_be_out() -> None:
+def test_a_handoff_resumed_in_its_rehearsal_cancels_an_order_that_may_be_out() -> None:
     after = handoff(P.REHEARSING)
     after.step(HandoffResumed(OLD_LEADS, Seen("new", "following", False, epoch=1)))
     assert after.phase is P.REHEARSING

@@ -7,7 +7,7 @@ import pytest
 from neverblink.protocol.link import YieldTo
 from neverblink.worker.engine.bracing import Bracing
 from neverblink.worker.io.final_frame_socket import NoFinalFrameSocket
-from neverblink.worker.simulation.world import HandClock
+from neverblink.worker.simulation.world import SimulatedClock
 
 MS = 1_000_000
 ORDER = YieldTo(7, "w2")
@@ -51,7 +51,7 @@ class Asked:
 
     def __init__(self) -> None:
         self.publisher = Said()
-        self.clock = HandClock(0)
+        self.clock = SimulatedClock(0)
         self.final_frames = Hands()
         self.bracing = Bracing(self.publisher, self.clock, self.final_frames)
 
@@ -72,7 +72,7 @@ def leader() -> Asked:
     return Asked()
 
 
-def test_the_successor_is_asked_once_and_the_leader_yields_when_it_has_answered(leader: Asked) -> None:
+def test_the_leader_sends_brace_once_and_yields_after_the_answer(leader: Asked) -> None:
     assert not leader.ready()
     assert not leader.ready(after=MS)
     assert leader.publisher.braced == [7]
@@ -83,7 +83,7 @@ def test_the_successor_is_asked_once_and_the_leader_yields_when_it_has_answered(
     assert leader.final_frames.handed == [b"final"]
 
 
-def test_a_successor_that_does_not_answer_is_waited_for_no_longer_than_5_ms(leader: Asked) -> None:
+def test_the_leader_waits_at_most_5_ms_for_an_answer_to_brace(leader: Asked) -> None:
     assert not leader.ready()
     assert leader.bracing.until == leader.clock.mono() + 5 * MS
     assert not leader.ready(after=5 * MS - 1)
@@ -93,14 +93,14 @@ def test_a_successor_that_does_not_answer_is_waited_for_no_longer_than_5_ms(lead
     assert not leader.hand()
 
 
-def test_an_answer_that_comes_too_late_is_passed_over(leader: Asked) -> None:
+def test_a_late_answer_to_brace_is_ignored(leader: Asked) -> None:
     assert not leader.ready()
     assert leader.ready(after=5 * MS)
     leader.answer(after=MS)
     assert not leader.hand()
 
 
-def test_the_final_frame_does_not_overtake_another_one(leader: Asked) -> None:
+def test_the_final_frame_does_not_overtake_an_earlier_frame(leader: Asked) -> None:
     assert not leader.ready()
     leader.answer()
     leader.publisher.sent += 1
@@ -112,14 +112,14 @@ def test_the_final_frame_does_not_overtake_another_one(leader: Asked) -> None:
     assert leader.hand()
 
 
-def test_a_successor_that_no_longer_watches_is_asked_again(leader: Asked) -> None:
+def test_brace_is_sent_again_when_the_successor_has_stopped_watching(leader: Asked) -> None:
     assert not leader.ready()
     leader.answer()
     assert not leader.ready(after=5 * MS)
     assert leader.publisher.braced == [7, 7]
 
 
-def test_a_leader_that_always_has_something_to_say_yields_after_three_times(leader: Asked) -> None:
+def test_a_leader_that_sends_frames_all_the_time_yields_after_three_braces(leader: Asked) -> None:
     for _ in range(3):
         assert not leader.ready(after=MS)
         leader.answer()
@@ -129,7 +129,7 @@ def test_a_leader_that_always_has_something_to_say_yields_after_three_times(lead
     assert not leader.hand()
 
 
-def test_another_order_begins_anew(leader: Asked) -> None:
+def test_another_order_sends_brace_again(leader: Asked) -> None:
     assert not leader.ready()
     leader.answer()
     assert not leader.ready(order=YieldTo(8, "w2"))
@@ -142,7 +142,7 @@ def test_another_order_begins_anew(leader: Asked) -> None:
     assert leader.publisher.braced == [7, 8]
 
 
-def test_an_answer_to_nobodys_question_is_passed_over(leader: Asked) -> None:
+def test_an_answer_without_a_brace_is_ignored(leader: Asked) -> None:
     leader.answer()
     assert not leader.ready()
     assert leader.publisher.braced == [7]

@@ -172,7 +172,7 @@ def a_tick(tmp: Path, touched: int, rows: int = 1000) -> Counter[str]:
     return found
 
 
-def test_a_tick_is_one_write_and_one_question_to_the_kernel(tmp_path: Path) -> None:
+def test_a_tick_makes_one_write_and_one_lease_query(tmp_path: Path) -> None:
     found = a_tick(tmp_path, 10)
     # The frame into the journal, and whether the lease is held.
     assert found["write"] == TICKS
@@ -185,19 +185,19 @@ def test_a_tick_calls_few_functions(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("touched", [10, 100])
-def test_a_touched_key_costs_one_call_to_write_it(tmp_path: Path, touched: int) -> None:
+def test_a_changed_key_costs_one_encoding_call(tmp_path: Path, touched: int) -> None:
     none, some = a_tick(tmp_path / "none", 0), a_tick(tmp_path / "some", touched)
     assert (some["python"] - none["python"]) / TICKS <= touched + 4
 
 
-def test_a_tick_costs_the_same_whatever_the_table_holds(tmp_path: Path) -> None:
+def test_the_cost_of_a_tick_does_not_depend_on_the_size_of_the_table(tmp_path: Path) -> None:
     small, large = a_tick(tmp_path / "small", 10, rows=100), a_tick(tmp_path / "large", 10, rows=20_000)
     assert small["write"] == large["write"]
     # The interpreter has its own affairs now and then, but not at each tick.
     assert abs(small["python"] - large["python"]) < TICKS / 4
 
 
-def test_ticks_leave_nothing_behind_once_the_memory_of_frames_is_full(tmp_path: Path) -> None:
+def test_ticks_use_no_more_memory_once_the_frame_buffer_is_full(tmp_path: Path) -> None:
     leader = Leader(tmp_path, type("Bot", (Busy,), {"touched": 1}), verifies=True)
     leader.ticks(MEMORY_FRAMES + 100)
     before = _blocks()
@@ -237,7 +237,7 @@ def a_blackout(rows: int) -> int:
     return calls
 
 
-def test_a_handoff_costs_the_same_whatever_the_state_weighs() -> None:
+def test_the_cost_of_a_handoff_does_not_depend_on_the_size_of_the_state() -> None:
     small, large = a_blackout(100), a_blackout(20_000)
     assert abs(small - large) <= 5
     assert small <= 210

@@ -34,7 +34,7 @@ def left(engine: Engine) -> str:
     return engine.left.reason if engine.left is not None else ""
 
 
-def test_a_turn_that_was_made_ready_for_is_like_any_other(bot: JournalingLeader) -> None:
+def test_a_prepared_turn_has_the_same_effects_as_another(bot: JournalingLeader) -> None:
     number, count = bot.replica.number, bot.replica.state.count
     bot.engine.make_ready()
     step = the_tick(bot)
@@ -43,7 +43,7 @@ def test_a_turn_that_was_made_ready_for_is_like_any_other(bot: JournalingLeader)
     assert bot.replica.state.count == count + 1
 
 
-def test_what_was_changed_before_it_is_found(bot: JournalingLeader) -> None:
+def test_a_change_before_a_prepared_turn_is_found(bot: JournalingLeader) -> None:
     bot.replica.state.count += 1
     bot.engine.make_ready()
     bot.clock.go_on(INTERVAL)
@@ -51,7 +51,7 @@ def test_what_was_changed_before_it_is_found(bot: JournalingLeader) -> None:
     assert "count was changed outside a turn" in left(bot.engine)
 
 
-def test_what_cannot_be_encoded_is_found_by_the_turn(bot: JournalingLeader) -> None:
+def test_a_value_that_cannot_be_encoded_is_found_in_a_prepared_turn(bot: JournalingLeader) -> None:
     bot.replica.state.notes["lock"] = object()
     bot.engine.make_ready()
     assert bot.engine.left is None
@@ -60,7 +60,7 @@ def test_what_cannot_be_encoded_is_found_by_the_turn(bot: JournalingLeader) -> N
     assert "notes" in left(bot.engine)
 
 
-def test_it_holds_for_the_next_step_and_no_longer(bot: JournalingLeader) -> None:
+def test_a_preparation_is_valid_for_the_next_step_only(bot: JournalingLeader) -> None:
     bot.engine.make_ready()
     assert bot.engine.next_step() is None
     bot.replica.state.count += 1
@@ -69,7 +69,7 @@ def test_it_holds_for_the_next_step_and_no_longer(bot: JournalingLeader) -> None
     assert "count was changed outside a turn" in left(bot.engine)
 
 
-def test_what_a_thread_changes_after_it_is_in_the_frame_of_the_turn(bot: JournalingLeader) -> None:
+def test_a_threads_change_after_the_preparation_is_in_the_frame_of_the_turn(bot: JournalingLeader) -> None:
     bot.engine.make_ready()
     bot.replica.state.notes["price"] = 7
     step = the_tick(bot)
@@ -79,7 +79,7 @@ def test_what_a_thread_changes_after_it_is_in_the_frame_of_the_turn(bot: Journal
     assert b"price" in last.changes.cells["notes"]
 
 
-def test_while_a_step_runs_there_is_nothing_to_look_at(bot: JournalingLeader) -> None:
+def test_nothing_is_prepared_while_a_step_runs(bot: JournalingLeader) -> None:
     step = the_tick(bot)
     bot.replica.state.count += 1
     bot.engine.make_ready()
@@ -87,7 +87,7 @@ def test_while_a_step_runs_there_is_nothing_to_look_at(bot: JournalingLeader) ->
     assert bot.engine.left is None
 
 
-def test_a_report_that_is_due_too_waits_for_the_turn(bot: JournalingLeader) -> None:
+def test_a_report_due_at_the_same_time_is_sent_after_the_turn(bot: JournalingLeader) -> None:
     # For long enough that a report is due, by whatever clock.
     bot.clock.go_on(100 * INTERVAL)
     before = len(bot.reports())
@@ -97,7 +97,7 @@ def test_a_report_that_is_due_too_waits_for_the_turn(bot: JournalingLeader) -> N
     assert len(bot.reports()) == before + 1
 
 
-def test_a_report_comes_when_no_turn_is_due(bot: JournalingLeader) -> None:
+def test_a_report_is_sent_when_no_turn_is_due(bot: JournalingLeader) -> None:
     before = len(bot.reports())
     while len(bot.reports()) == before:
         bot.ticks()

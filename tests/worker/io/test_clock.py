@@ -18,13 +18,13 @@ def ready(alarm: TimerFd, seconds: float = 0) -> bool:
     return bool(select.select([alarm], [], [], seconds)[0])
 
 
-def test_the_system_clock_is_a_clock() -> None:
+def test_the_system_clock_has_the_methods_of_a_clock() -> None:
     clock: Clock = SystemClock()
     assert abs(clock.wall() - time.time_ns()) < 10**9
     assert abs(clock.mono() - time.monotonic_ns()) < 10**9
 
 
-def test_it_never_rings_early() -> None:
+def test_a_waker_never_fires_early() -> None:
     with TimerFd() as alarm:
         for ahead in (0, 1, 1_000, 300_000, 3_000_000):
             at = time.monotonic_ns() + ahead
@@ -37,13 +37,13 @@ def test_it_never_rings_early() -> None:
 
 
 @pytest.mark.parametrize("at", [-5, 0, 1])
-def test_a_time_that_is_past_rings_at_once(at: int) -> None:
+def test_a_time_in_the_past_fires_at_once(at: int) -> None:
     with TimerFd() as alarm:
         alarm.arm(at)
         assert ready(alarm, 10)
 
 
-def test_arming_again_replaces_and_disarming_forgets() -> None:
+def test_arming_again_replaces_the_time_and_disarming_removes_it() -> None:
     with TimerFd() as alarm:
         alarm.arm(time.monotonic_ns() + FAR)
         assert not ready(alarm)
@@ -58,7 +58,7 @@ def test_arming_again_replaces_and_disarming_forgets() -> None:
         assert not ready(alarm)
 
 
-def test_it_wakes_an_event_loop() -> None:
+def test_a_waker_wakes_an_event_loop() -> None:
     async def wait() -> int:
         loop = asyncio.get_running_loop()
         rang = loop.create_future()
@@ -73,12 +73,12 @@ def test_it_wakes_an_event_loop() -> None:
     assert asyncio.run(wait()) == 1
 
 
-def test_no_child_inherits_it() -> None:
+def test_child_processes_do_not_inherit_the_descriptor() -> None:
     with TimerFd() as alarm:
         assert fcntl.fcntl(alarm.fileno(), fcntl.F_GETFD) & fcntl.FD_CLOEXEC
 
 
-def test_closing_gives_the_descriptor_back() -> None:
+def test_closing_frees_the_descriptor() -> None:
     alarm = TimerFd()
     descriptor = alarm.fileno()
     alarm.close()
@@ -87,7 +87,7 @@ def test_closing_gives_the_descriptor_back() -> None:
         os.fstat(descriptor)
 
 
-def test_without_descriptors_the_error_says_so() -> None:
+def test_the_error_without_free_descriptors_names_the_limit() -> None:
     TimerFd().close()  # whatever loading the C library opens is open now
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))

@@ -20,7 +20,7 @@ def run(source: str, *argv: str) -> str:
     return ended.stdout.strip()
 
 
-def test_a_worker_may_open_as_many_as_the_hard_limit_says_and_what_it_forks_as_many_as_before() -> None:
+def test_a_worker_may_open_as_many_files_as_the_hard_limit_and_its_forks_as_many_as_before() -> None:
     said = run(
         """
         import multiprocessing, os, resource
@@ -38,7 +38,7 @@ def test_a_worker_may_open_as_many_as_the_hard_limit_says_and_what_it_forks_as_m
     assert said.split() == ["True", "True"]
 
 
-def test_what_is_opened_within_spare_finds_the_reserve() -> None:
+def test_files_opened_within_spare_use_the_reserve() -> None:
     said = run(
         """
         import os, resource
@@ -65,7 +65,7 @@ def test_what_is_opened_within_spare_finds_the_reserve() -> None:
     assert said.splitlines() == [f"(0, 64) {RESERVE} True", str(RESERVE - 4), str(RESERVE)]
 
 
-def test_how_many_are_left_is_known_without_opening_one(tmp_path: Path) -> None:
+def test_the_number_of_free_descriptors_is_known_without_opening_one(tmp_path: Path) -> None:
     ours = Descriptors()
     left, limit = ours.left()
     assert limit == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -117,11 +117,11 @@ def leader(tmp_path: Path, then: str) -> list[str]:
     ).splitlines()
 
 
-def test_a_leader_that_has_descriptors_to_spare_accepts_at_any_time(tmp_path: Path) -> None:
+def test_a_leader_with_free_descriptors_accepts_at_any_time(tmp_path: Path) -> None:
     assert leader(tmp_path, "print(door.report().left > 32, connects())") == ["True True"]
 
 
-def test_a_leader_without_any_left_accepts_nobody_that_was_not_announced(tmp_path: Path) -> None:
+def test_a_leader_without_free_descriptors_accepts_no_unannounced_peer(tmp_path: Path) -> None:
     said = leader(
         tmp_path,
         """
@@ -133,7 +133,9 @@ def test_a_leader_without_any_left_accepts_nobody_that_was_not_announced(tmp_pat
     assert said == ["DescriptorsLeft(left=0, limit=96, reserve=16)", "False"]
 
 
-def test_a_leader_without_any_left_accepts_an_announced_follower_between_two_turns(tmp_path: Path) -> None:
+def test_a_leader_without_free_descriptors_accepts_an_announced_follower_between_two_turns(
+    tmp_path: Path,
+) -> None:
     said = leader(
         tmp_path,
         """
@@ -154,7 +156,7 @@ def test_a_leader_without_any_left_accepts_an_announced_follower_between_two_tur
     assert said == ["False", "False", "False", "True", "15 False"]
 
 
-def test_a_worker_that_comes_to_lead_without_any_left_accepts_nobody_until_it_has_some(
+def test_a_new_leader_without_free_descriptors_accepts_no_peer_until_it_has_some(
     tmp_path: Path,
 ) -> None:
     said = leader(
@@ -176,7 +178,7 @@ def test_a_worker_that_comes_to_lead_without_any_left_accepts_nobody_until_it_ha
     assert said == ["False", "False 0", "True True"]
 
 
-def test_it_accepts_at_any_time_again_once_descriptors_are_free(tmp_path: Path) -> None:
+def test_a_leader_accepts_at_any_time_again_once_descriptors_are_free(tmp_path: Path) -> None:
     said = leader(
         tmp_path,
         """
@@ -233,7 +235,7 @@ def test_a_bot_that_is_always_in_a_turn_leaves_an_announced_follower_the_time_to
     assert said == ["True"]
 
 
-def test_an_announcement_is_forgotten_when_nobody_comes(tmp_path: Path) -> None:
+def test_an_announcement_expires_when_the_follower_does_not_connect(tmp_path: Path) -> None:
     said = leader(
         tmp_path,
         """
@@ -251,7 +253,7 @@ def test_an_announcement_is_forgotten_when_nobody_comes(tmp_path: Path) -> None:
     assert said == ["True True", "False False 16"]
 
 
-def test_libzmq_ends_a_process_that_has_none_left_when_somebody_connects(tmp_path: Path) -> None:
+def test_libzmq_aborts_a_process_without_free_descriptors_on_a_connection(tmp_path: Path) -> None:
     ended = subprocess.run(
         [
             sys.executable,

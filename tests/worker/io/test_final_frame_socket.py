@@ -37,9 +37,7 @@ def leader(path_of: Callable[[str], str]) -> Iterator[FinalFrameSocket]:
     final_frames.close()
 
 
-def test_what_is_handed_over_is_received_as_it_was(
-    successor: FinalFrameSocket, leader: FinalFrameSocket
-) -> None:
+def test_a_final_frame_is_received_unchanged(successor: FinalFrameSocket, leader: FinalFrameSocket) -> None:
     successor.expect()
     leader.reach("w2", os.getpid())
     whole = os.urandom(100_000)
@@ -50,7 +48,7 @@ def test_what_is_handed_over_is_received_as_it_was(
     assert successor.receive() is None
 
 
-def test_a_successor_that_looks_finds_it_without_sleeping(
+def test_a_polling_successor_receives_the_final_frame_without_sleeping(
     successor: FinalFrameSocket, path_of: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_POLLS_FOR, _LONG)
@@ -71,7 +69,7 @@ def test_a_successor_that_looks_finds_it_without_sleeping(
     assert old.wait(30) == 0
 
 
-def test_a_successor_that_looks_sees_what_comes_elsewhere_too(
+def test_a_polling_successor_notices_messages_on_other_sockets_too(
     successor: FinalFrameSocket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_POLLS_FOR, _LONG)
@@ -83,13 +81,13 @@ def test_a_successor_that_looks_sees_what_comes_elsewhere_too(
     os.close(other)
 
 
-def test_a_successor_looks_for_a_moment_only(successor: FinalFrameSocket) -> None:
+def test_a_successor_polls_for_a_bounded_time(successor: FinalFrameSocket) -> None:
     successor.expect()
     assert successor.wait(()) is None
     assert not successor.expected
 
 
-def test_where_no_core_is_free_a_successor_does_not_look_and_can_still_be_woken(
+def test_without_a_free_core_a_successor_does_not_poll_and_is_woken(
     successor: FinalFrameSocket, leader: FinalFrameSocket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_POLLS_FOR, _LONG)
@@ -104,7 +102,7 @@ def test_where_no_core_is_free_a_successor_does_not_look_and_can_still_be_woken(
     assert successor.receive() == b"final"
 
 
-def test_a_successor_that_is_not_there_is_not_handed_anything(
+def test_no_final_frame_is_sent_to_a_missing_successor(
     successor: FinalFrameSocket, leader: FinalFrameSocket
 ) -> None:
     assert not leader.hand(b"final")
@@ -116,7 +114,7 @@ def test_a_successor_that_is_not_there_is_not_handed_anything(
     assert not leader.hand(b"final")
 
 
-def test_what_does_not_fit_into_a_datagram_is_refused(
+def test_a_frame_larger_than_a_datagram_is_refused(
     successor: FinalFrameSocket, leader: FinalFrameSocket
 ) -> None:
     successor.expect()
@@ -125,7 +123,7 @@ def test_what_does_not_fit_into_a_datagram_is_refused(
     assert successor.receive() is None
 
 
-def test_a_successor_that_takes_nothing_in_makes_nobody_wait(
+def test_a_successor_that_does_not_receive_does_not_block_the_leader(
     successor: FinalFrameSocket, leader: FinalFrameSocket
 ) -> None:
     successor.expect()
@@ -136,7 +134,7 @@ def test_a_successor_that_takes_nothing_in_makes_nobody_wait(
     assert 0 < taken < 1000
 
 
-def test_what_another_leader_has_left_there_is_forgotten(
+def test_a_frame_left_by_an_earlier_leader_is_dropped(
     successor: FinalFrameSocket, leader: FinalFrameSocket
 ) -> None:
     successor.expect()
@@ -148,7 +146,7 @@ def test_what_another_leader_has_left_there_is_forgotten(
     assert successor.receive() is None
 
 
-def test_a_socket_that_a_killed_worker_has_left_is_not_in_the_way(
+def test_a_socket_left_by_a_killed_worker_is_replaced(
     successor: FinalFrameSocket, leader: FinalFrameSocket, path_of: Callable[[str], str]
 ) -> None:
     left = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -160,9 +158,7 @@ def test_a_socket_that_a_killed_worker_has_left_is_not_in_the_way(
     assert successor.receive() == b"final"
 
 
-def test_a_leader_may_use_the_cores_it_could_use_before(
-    successor: FinalFrameSocket, leader: FinalFrameSocket
-) -> None:
+def test_a_leaders_cpu_affinity_is_restored(successor: FinalFrameSocket, leader: FinalFrameSocket) -> None:
     before = os.sched_getaffinity(0)
     successor.expect()
     for pid in (os.getpid(), 0, 2**22 + 1):
@@ -171,7 +167,7 @@ def test_a_leader_may_use_the_cores_it_could_use_before(
         assert leader.hand(b"final")
 
 
-def test_it_is_this_users_alone_and_gone_in_the_end(
+def test_the_socket_is_private_to_the_user_and_removed_at_the_end(
     successor: FinalFrameSocket, path_of: Callable[[str], str]
 ) -> None:
     successor.expect()
@@ -181,7 +177,7 @@ def test_it_is_this_users_alone_and_gone_in_the_end(
     assert not path.exists()
 
 
-def test_a_place_where_no_socket_can_be_is_no_error(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_hold_a_socket_raises_nothing(tmp_path: Path) -> None:
     successor = FinalFrameSocket("w2", lambda name: f"{tmp_path}/gone/{name}")
     successor.expect()
     assert not successor.expected

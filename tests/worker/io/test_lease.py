@@ -91,7 +91,7 @@ def other(path: Path) -> Iterator[Other]:
     made.kill()
 
 
-def test_a_free_lease_is_taken_and_says_by_whom(lease: Lease) -> None:
+def test_a_free_lease_is_taken_and_names_its_holder(lease: Lease) -> None:
     assert lease.holder() is None
     assert lease.epoch() == 0
     assert not lease.held
@@ -103,7 +103,7 @@ def test_a_free_lease_is_taken_and_says_by_whom(lease: Lease) -> None:
     assert holder.started > 0
 
 
-def test_epochs_only_grow(lease: Lease) -> None:
+def test_epochs_only_increase(lease: Lease) -> None:
     epochs: list[int | None] = []
     for at_least in (None, 0, 10, 3, None):
         epochs.append(lease.take("w", at_least))
@@ -112,7 +112,7 @@ def test_epochs_only_grow(lease: Lease) -> None:
     assert lease.epoch() == 13
 
 
-def test_the_file_can_be_read_by_anyone(lease: Lease, path: Path) -> None:
+def test_the_lease_file_is_readable_as_text(lease: Lease, path: Path) -> None:
     lease.take("w-1")
     lease.drop()
     lease.take("w-2")
@@ -123,7 +123,7 @@ def test_the_file_can_be_read_by_anyone(lease: Lease, path: Path) -> None:
     assert lease.held
 
 
-def test_one_process_at_a_time(lease: Lease, other: Other) -> None:
+def test_one_process_at_a_time_has_the_lease(lease: Lease, other: Other) -> None:
     assert other.ask("take them") == "1"
     assert lease.take("us") is None
     assert not lease.held
@@ -135,14 +135,14 @@ def test_one_process_at_a_time(lease: Lease, other: Other) -> None:
     assert other.ask("take them") == "None"
 
 
-def test_a_killed_holder_frees_it(lease: Lease, other: Other) -> None:
+def test_the_death_of_its_holder_frees_the_lease(lease: Lease, other: Other) -> None:
     other.ask("take them")
     other.kill()
     assert lease.holder() is None
     assert lease.take("us") == 2
 
 
-def test_a_stopped_holder_keeps_it(lease: Lease, other: Other) -> None:
+def test_a_stopped_holder_keeps_the_lease(lease: Lease, other: Other) -> None:
     other.ask("take them")
     os.kill(other.pid, signal.SIGSTOP)
     assert lease.take("us") is None
@@ -151,7 +151,7 @@ def test_a_stopped_holder_keeps_it(lease: Lease, other: Other) -> None:
 
 
 @pytest.mark.parametrize("how", ["fork", "spawn"])
-def test_children_do_not_keep_a_dead_holders_lease(lease: Lease, other: Other, how: str) -> None:
+def test_children_of_a_dead_holder_do_not_keep_its_lease(lease: Lease, other: Other, how: str) -> None:
     other.ask("take them")
     child = int(other.ask(how))
     assert other.ask("held") == "True"
@@ -174,7 +174,7 @@ def _in_child(lease: Lease, answers: IO[str]) -> None:
 
 # Python warns of a fork beside threads, which tests before these may have left.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_forked_child_neither_has_nor_loses_it(lease: Lease) -> None:
+def test_a_forked_child_neither_has_nor_frees_the_lease(lease: Lease) -> None:
     lease.take("us")
     read, write = os.pipe()
     pid = os.fork()
@@ -191,7 +191,7 @@ def test_a_forked_child_neither_has_nor_loses_it(lease: Lease) -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_children_of_multiprocessing_do_not_lose_it(lease: Lease, path: Path, method: str) -> None:
+def test_children_of_multiprocessing_do_not_free_the_lease(lease: Lease, path: Path, method: str) -> None:
     lease.take("us")
     context: Any = multiprocessing.get_context(method)
     child = context.Process(target=path.read_bytes)
@@ -203,7 +203,7 @@ def test_children_of_multiprocessing_do_not_lose_it(lease: Lease, path: Path, me
     assert lease.held
 
 
-def test_losing_it_by_closing_another_descriptor_shows(lease: Lease, path: Path) -> None:
+def test_a_lease_lost_by_closing_another_descriptor_is_detected(lease: Lease, path: Path) -> None:
     lease.take("us")
     path.read_bytes()
     assert not lease.held
@@ -211,7 +211,7 @@ def test_losing_it_by_closing_another_descriptor_shows(lease: Lease, path: Path)
     assert lease.take("us") == 2
 
 
-def test_racers_get_it_exactly_once(path: Path) -> None:
+def test_of_several_processes_exactly_one_gets_the_lease(path: Path) -> None:
     racers = [Other(path) for _ in range(3)]
     try:
         for racer in racers:
@@ -233,7 +233,7 @@ def test_racers_get_it_exactly_once(path: Path) -> None:
             racer.kill()
 
 
-def test_a_torn_line_costs_nothing(lease: Lease, path: Path) -> None:
+def test_a_torn_line_does_not_lose_the_epoch(lease: Lease, path: Path) -> None:
     for _ in range(4):
         lease.take("w")
         lease.drop()
@@ -244,7 +244,7 @@ def test_a_torn_line_costs_nothing(lease: Lease, path: Path) -> None:
     assert lease.take("w") == 5
 
 
-def test_garbage_needs_to_be_told_the_epoch(lease: Lease, path: Path) -> None:
+def test_a_garbage_file_needs_a_lower_bound_for_the_epoch(lease: Lease, path: Path) -> None:
     path.write_bytes(b"\x80garbage" * 100)
     with pytest.raises(LeaseCorrupt, match="journal's last epoch"):
         lease.take("w")
@@ -256,9 +256,7 @@ def test_garbage_needs_to_be_told_the_epoch(lease: Lease, path: Path) -> None:
     assert lease.holder() == Holder(42, os.getpid(), _started(), "w")
 
 
-def test_a_holder_of_whom_the_file_says_nothing_is_known_by_pid(
-    lease: Lease, other: Other, path: Path
-) -> None:
+def test_a_holder_that_is_not_in_the_file_is_known_by_its_pid(lease: Lease, other: Other, path: Path) -> None:
     other.ask("take them")
     os.truncate(path, 0)
     assert lease.holder() == Holder(0, other.pid, 0, "")
@@ -278,7 +276,7 @@ def test_misuse_of_a_lease_raises_an_error_that_says_why(lease: Lease, tmp_path:
     assert caught.value.path.endswith("nowhere/lease")
 
 
-def test_closing_lets_go(lease: Lease, other: Other) -> None:
+def test_closing_frees_the_lease(lease: Lease, other: Other) -> None:
     lease.take("w")
     lease.close()
     assert not lease.held
@@ -293,7 +291,7 @@ def _started() -> int:
 # --- a file that is removed under a leader --------------------------------------------------------------------------
 
 
-def test_a_leader_whose_lease_file_was_removed_has_it_again_under_its_epoch(tmp_path: Path) -> None:
+def test_a_leader_makes_its_removed_lease_file_again_with_its_epoch(tmp_path: Path) -> None:
     path = tmp_path / "lease"
     with Lease(path) as leader:
         epoch = leader.take("w1")
@@ -308,7 +306,7 @@ def test_a_leader_whose_lease_file_was_removed_has_it_again_under_its_epoch(tmp_
             assert (holder.holder, holder.epoch) == ("w1", epoch)
 
 
-def test_a_follower_from_before_the_removal_and_one_from_after_it_take_the_same_lease(tmp_path: Path) -> None:
+def test_followers_from_before_and_after_the_removal_take_the_same_lease(tmp_path: Path) -> None:
     path = tmp_path / "lease"
     program = (
         "from neverblink.worker.io.lease import Lease\nimport sys\n"
@@ -349,7 +347,7 @@ def test_a_follower_from_before_the_removal_and_one_from_after_it_take_the_same_
             after.kill()
 
 
-def test_a_lease_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+def test_a_lease_file_that_is_a_link_is_refused(tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.write_text("mine")
     (tmp_path / "lease").symlink_to(precious)

@@ -42,7 +42,7 @@ def texts(path: Path) -> list[str]:
     return [line.partition(" | ")[2] or line for line in path.read_text().splitlines()]
 
 
-def test_it_is_rotated_by_size_and_only_so_many_are_kept(tmp_path: Path) -> None:
+def test_a_log_is_rotated_by_size_and_the_newest_files_are_kept(tmp_path: Path) -> None:
     log = tmp_path / "w3.log"
     run(log, "for n in range(3000): print(n)", size=16_384)
     files = [log, *(tmp_path / f"w3.log.{n}" for n in (1, 2, 3))]
@@ -53,7 +53,7 @@ def test_it_is_rotated_by_size_and_only_so_many_are_kept(tmp_path: Path) -> None
     assert numbers == list(range(3000 - len(numbers), 3000))
 
 
-def test_what_c_code_and_children_write_goes_into_the_new_file_after_a_rotation(tmp_path: Path) -> None:
+def test_output_of_c_code_and_children_goes_into_the_new_file_after_a_rotation(tmp_path: Path) -> None:
     log = tmp_path / "w3.log"
     run(
         log,
@@ -69,7 +69,7 @@ sys.stdout.buffer.write(b"bytes\\n")
     assert texts(log) == ["raw out", "raw err", "a child", "bytes"]
 
 
-def test_a_file_that_was_moved_or_removed_is_opened_again(tmp_path: Path) -> None:
+def test_a_moved_or_removed_log_is_opened_again(tmp_path: Path) -> None:
     log = tmp_path / "logs" / "w3.log"
     log.parent.mkdir()
     run(
@@ -90,7 +90,7 @@ os.write(2, b"raw three\\n")
     assert texts(log) == ["three", "raw three"]
 
 
-def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
+def test_a_link_in_place_of_the_log_is_not_followed(tmp_path: Path) -> None:
     log, victim = tmp_path / "logs" / "w3.log", tmp_path / "victim"
     log.parent.mkdir()
     victim.write_text("mine")
@@ -111,7 +111,7 @@ print("three")
     assert texts(log)[-1] == "three"
 
 
-def test_a_named_pipe_in_its_place_that_nothing_reads_holds_up_nothing(tmp_path: Path) -> None:
+def test_a_named_pipe_without_a_reader_in_place_of_the_log_blocks_nothing(tmp_path: Path) -> None:
     log = tmp_path / "logs" / "w3.log"
     log.parent.mkdir()
     run(
@@ -130,20 +130,20 @@ print("three")
     assert texts(log)[-1] == "three"
 
 
-def test_a_file_that_is_moved_keeps_what_it_had(tmp_path: Path) -> None:
+def test_a_moved_log_keeps_its_lines(tmp_path: Path) -> None:
     log = tmp_path / "w3.log"
     run(log, "print('one'); log.rename(log.with_name('moved')); look_again(); print('two')")
     assert (texts(tmp_path / "moved"), texts(log)) == (["one"], ["two"])
 
 
-def test_a_file_that_is_copied_and_cut_short_goes_on_at_its_start(tmp_path: Path) -> None:
+def test_a_truncated_log_goes_on_at_its_start(tmp_path: Path) -> None:
     log = tmp_path / "w3.log"
     run(log, "print('one'); os.truncate(log, 0); print('two')")
     assert texts(log) == ["two"]
     assert log.read_bytes()[:2] == b"20"
 
 
-def test_a_full_disk_costs_lines_which_are_counted(
+def test_lines_lost_on_a_full_disk_are_counted(
     tmp_path: Path, disk: Callable[[Path, str], Path], fill: Callable[[Path], Path]
 ) -> None:
     logs = disk(tmp_path / "logs", "size=64k")
@@ -162,7 +162,7 @@ print("there is room")
     assert (there, end) == ("there is room", "no end")
 
 
-def test_a_line_for_which_there_was_room_in_part_is_not_continued_by_the_next(
+def test_a_partly_written_line_is_ended_before_the_next(
     tmp_path: Path, disk: Callable[[Path, str], Path], fill: Callable[[Path], Path]
 ) -> None:
     logs = disk(tmp_path / "logs", "size=64k")
@@ -176,7 +176,7 @@ def test_a_line_for_which_there_was_room_in_part_is_not_continued_by_the_next(
     assert whole == "whole"
 
 
-def test_without_an_inode_the_file_is_written_as_soon_as_there_is_one(
+def test_a_log_without_an_inode_is_written_once_there_is_one(
     tmp_path: Path, disk: Callable[[Path, str], Path]
 ) -> None:
     logs = disk(tmp_path / "logs", "size=1m,nr_inodes=2")
@@ -185,7 +185,7 @@ def test_without_an_inode_the_file_is_written_as_soon_as_there_is_one(
     assert texts(logs / "w3.log")[-1] == "there"
 
 
-def test_a_rotation_for_which_there_is_no_inode_goes_on_in_the_file_at_hand(
+def test_a_rotation_without_an_inode_goes_on_in_the_present_file(
     tmp_path: Path, disk: Callable[[Path, str], Path]
 ) -> None:
     logs = disk(tmp_path / "logs", "size=1m,nr_inodes=2")
@@ -193,14 +193,14 @@ def test_a_rotation_for_which_there_is_no_inode_goes_on_in_the_file_at_hand(
     assert texts(logs / "w3.log") == [str(n) for n in range(100)]
 
 
-def test_a_read_only_file_system_costs_lines_only(tmp_path: Path, disk: Callable[[Path, str], Path]) -> None:
+def test_a_read_only_file_system_loses_only_lines(tmp_path: Path, disk: Callable[[Path, str], Path]) -> None:
     logs = disk(tmp_path / "logs", "size=1m")
     subprocess.run(["mount", "-o", "remount,ro", str(logs)], check=True)
     run(logs / "w3.log", "print('lost')")
     assert list(logs.iterdir()) == []
 
 
-def test_a_forked_child_follows_the_file_and_does_not_rotate_it(tmp_path: Path) -> None:
+def test_a_forked_child_follows_a_rotation_and_does_not_rotate(tmp_path: Path) -> None:
     log = tmp_path / "w3.log"
     run(
         log,
@@ -232,7 +232,7 @@ os.write(1, b"redirected")
     assert other.read_text() == "redirected"
 
 
-def test_the_log_directory_of_a_home_that_is_gone_is_not_made(tmp_path: Path) -> None:
+def test_the_log_directory_of_a_removed_home_is_not_made(tmp_path: Path) -> None:
     home = tmp_path / "home"
     (home / "logs").mkdir(parents=True)
     run(home / "logs" / "w3.log", f"shutil.rmtree({str(home)!r}); look_again(); print('lost')")

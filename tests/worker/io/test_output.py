@@ -28,7 +28,7 @@ def printed(tmp_path: Path, code: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in log.read_text().splitlines()]
 
 
-def test_each_line_has_its_level_and_where_the_worker_is(tmp_path: Path) -> None:
+def test_each_line_has_its_level_and_the_workers_position(tmp_path: Path) -> None:
     code = """
 print("starting")
 output.position = lambda: (4, 99)
@@ -47,7 +47,7 @@ sys.stderr.write("no end")
     assert end["text"] == "no end"
 
 
-def test_whatever_is_printed_is_a_line_and_never_an_error(tmp_path: Path) -> None:
+def test_any_output_becomes_a_line_and_raises_nothing(tmp_path: Path) -> None:
     code = """
 print("half \\ud800 a pair")
 print('{"n": 123456789012345678901234567890, "message": "big"}')
@@ -121,7 +121,7 @@ os.write(1, b"raw\\n")
     assert raw == "raw"
 
 
-def test_nothing_the_bot_does_to_its_streams_makes_our_own_reports_fail(tmp_path: Path) -> None:
+def test_reports_do_not_fail_when_the_bot_changes_its_streams(tmp_path: Path) -> None:
     code = """
 from neverblink.worker.io.output import report
 class Broken:
@@ -149,12 +149,14 @@ def alone(code: str, stdout: int | None = None, stderr: int | None = None) -> su
     return subprocess.Popen([sys.executable, "-c", ALONE + code], stdout=stdout, stderr=stderr)
 
 
-def test_alone_it_prints_as_it_is(tmp_path: Path) -> None:
+def test_a_standalone_bots_output_is_unchanged(tmp_path: Path) -> None:
     ran = alone("print('a', end=''); print('b'); print('e', file=sys.stderr)", stdout=-1, stderr=-1)
     assert ran.communicate(timeout=30) == (b"ab\n", b"e\n")
 
 
-def test_alone_a_closed_pipe_or_stream_or_a_full_disk_is_no_error_and_no_exit_status(tmp_path: Path) -> None:
+def test_alone_a_closed_pipe_or_stream_or_a_full_disk_raises_nothing_and_keeps_the_exit_status(
+    tmp_path: Path,
+) -> None:
     report = tmp_path / "report"
     code = f"""
 print("x" * 100_000)
@@ -176,7 +178,7 @@ print("end", file=open({str(report)!r}, "w"))
     assert report.read_text() == "end\n"
 
 
-def test_alone_a_reader_that_has_stopped_does_not_stop_the_bot() -> None:
+def test_alone_a_stopped_reader_does_not_block_the_bot() -> None:
     readable, writable = os.pipe()
     began = time.monotonic()
     ran = alone("for n in range(200): print('x' * 1000)", stdout=writable)

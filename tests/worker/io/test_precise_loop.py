@@ -21,7 +21,7 @@ def selector() -> AlarmSelector:
     return AlarmSelector()
 
 
-def test_it_rings_when_it_is_time_and_not_before(selector: AlarmSelector) -> None:
+def test_an_alarm_fires_on_time_and_never_early(selector: AlarmSelector) -> None:
     rang: list[int] = []
     selector.rings = lambda: rang.append(time.monotonic_ns())
     for wait in (MS, 30 * MS):
@@ -33,7 +33,7 @@ def test_it_rings_when_it_is_time_and_not_before(selector: AlarmSelector) -> Non
     selector.close()
 
 
-def test_with_a_lead_it_has_all_made_ready_and_still_rings_when_it_is_time(selector: AlarmSelector) -> None:
+def test_with_a_lead_the_preparation_runs_before_an_alarm_on_time(selector: AlarmSelector) -> None:
     done: list[str] = []
     rang: list[int] = []
     selector.nears = lambda: done.append("nears")
@@ -49,7 +49,7 @@ def test_with_a_lead_it_has_all_made_ready_and_still_rings_when_it_is_time(selec
     selector.close()
 
 
-def test_where_it_is_late_there_is_nothing_to_make_ready(selector: AlarmSelector) -> None:
+def test_a_late_alarm_has_no_preparation(selector: AlarmSelector) -> None:
     done: list[str] = []
     selector.nears = lambda: done.append("nears")
     selector.rings = lambda: done.append("rings")
@@ -59,7 +59,7 @@ def test_where_it_is_late_there_is_nothing_to_make_ready(selector: AlarmSelector
     selector.close()
 
 
-def test_who_is_woken_soon_is_not_awake_long_before(selector: AlarmSelector) -> None:
+def test_a_loop_with_short_wake_ups_does_not_wake_long_before_an_alarm(selector: AlarmSelector) -> None:
     woke: list[int] = []
     rang: list[int] = []
     selector.nears = lambda: woke.append(time.monotonic_ns())
@@ -73,9 +73,7 @@ def test_who_is_woken_soon_is_not_awake_long_before(selector: AlarmSelector) -> 
     selector.close()
 
 
-def test_how_long_being_woken_takes_is_learnt(
-    selector: AlarmSelector, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_time_of_a_wake_up_is_measured(selector: AlarmSelector, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0]
 
     def woken_late(late: int) -> None:
@@ -104,7 +102,7 @@ def test_how_long_being_woken_takes_is_learnt(
     selector.close()
 
 
-def test_what_is_ready_before_the_lead_comes_first(selector: AlarmSelector) -> None:
+def test_descriptors_ready_before_the_lead_are_handled_first(selector: AlarmSelector) -> None:
     reads, writes = os.pipe()
     selector.register(reads, 1)
     done: list[str] = []
@@ -119,7 +117,7 @@ def test_what_is_ready_before_the_lead_comes_first(selector: AlarmSelector) -> N
     os.close(writes)
 
 
-def test_it_rings_once_an_arming(selector: AlarmSelector) -> None:
+def test_an_alarm_fires_once_for_each_arming(selector: AlarmSelector) -> None:
     rang: list[int] = []
     selector.rings = lambda: rang.append(1)
     selector.arm(1)
@@ -132,7 +130,7 @@ def test_it_rings_once_an_arming(selector: AlarmSelector) -> None:
     selector.close()
 
 
-def test_what_is_ready_is_found_however_late_the_alarm_is(selector: AlarmSelector) -> None:
+def test_ready_descriptors_are_handled_even_if_the_alarm_is_late(selector: AlarmSelector) -> None:
     reads, writes = os.pipe()
     selector.register(reads, 1)
     selector.rings = lambda: selector.arm(1)
@@ -147,7 +145,7 @@ def test_what_is_ready_is_found_however_late_the_alarm_is(selector: AlarmSelecto
     os.close(writes)
 
 
-def test_a_time_out_of_the_loops_own_is_kept_while_an_alarm_waits(selector: AlarmSelector) -> None:
+def test_the_loops_own_timeouts_are_kept_while_an_alarm_waits(selector: AlarmSelector) -> None:
     selector.arm(time.monotonic_ns() + 10_000 * MS)
     began = time.monotonic_ns()
     assert selector.select(0.002) == []
@@ -155,7 +153,7 @@ def test_a_time_out_of_the_loops_own_is_kept_while_an_alarm_waits(selector: Alar
     selector.close()
 
 
-def test_a_ring_may_start_tasks_and_what_it_raises_is_told() -> None:
+def test_an_alarm_may_start_tasks_and_its_exception_is_reported() -> None:
     done: list[str] = []
     told: list[str] = []
 
@@ -187,7 +185,9 @@ def test_a_ring_may_start_tasks_and_what_it_raises_is_told() -> None:
 
 
 @pytest.mark.parametrize(("asked", "ours"), [("", "True"), ("set_event_loop_policy(Other())", "False")])
-def test_it_is_used_unless_another_policy_is_set_and_asking_warns_of_nothing(asked: str, ours: str) -> None:
+def test_the_loop_is_used_unless_another_policy_is_set_and_the_check_warns_of_nothing(
+    asked: str, ours: str
+) -> None:
     if asked and sys.version_info >= (3, 16):
         pytest.skip("asyncio has no policies from Python 3.16 on")
     text = f"""

@@ -56,7 +56,7 @@ def ring(channel: ZmqChannel) -> None:
     channel.on_readable()
 
 
-def test_a_channel_on_which_nothing_came_is_not_looked_into(pair: tuple[ZmqChannel, ZmqChannel]) -> None:
+def test_a_channel_without_a_signal_is_not_read(pair: tuple[ZmqChannel, ZmqChannel]) -> None:
     before = _Counting.looks
     for channel in pair:
         assert channel.receive() is None
@@ -64,7 +64,7 @@ def test_a_channel_on_which_nothing_came_is_not_looked_into(pair: tuple[ZmqChann
     assert _Counting.looks == before
 
 
-def test_what_comes_rings_and_is_found(pair: tuple[ZmqChannel, ZmqChannel]) -> None:
+def test_an_arriving_message_signals_and_is_read(pair: tuple[ZmqChannel, ZmqChannel]) -> None:
     follower, leader = pair
     for number in range(100):
         assert leader.send_to(b"follower", b"frame %d" % number)
@@ -73,7 +73,7 @@ def test_what_comes_rings_and_is_found(pair: tuple[ZmqChannel, ZmqChannel]) -> N
         assert follower.receive() is None
 
 
-def test_what_comes_while_something_is_sent_is_found_without_a_ring(
+def test_a_message_that_arrives_during_a_send_is_read_without_a_signal(
     pair: tuple[ZmqChannel, ZmqChannel],
 ) -> None:
     follower, leader = pair
@@ -86,7 +86,7 @@ def test_what_comes_while_something_is_sent_is_found_without_a_ring(
     assert follower.receive() == b"frame"
 
 
-def test_a_peer_that_is_not_there_is_an_answer(pair: tuple[ZmqChannel, ZmqChannel]) -> None:
+def test_sending_to_a_missing_peer_returns_false(pair: tuple[ZmqChannel, ZmqChannel]) -> None:
     _, leader = pair
     assert not leader.send_to(b"nobody", b"frame")
     assert leader.receive_from() is None

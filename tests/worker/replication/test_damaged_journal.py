@@ -113,7 +113,7 @@ def past(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return Past(tmp_path_factory.mktemp("past"), ends_with=request.param)
 
 
-def test_cut_at_every_byte_of_its_last_4_kib_it_recovers_to_the_last_whole_frame(
+def test_a_journal_cut_at_any_of_its_last_4096_bytes_recovers_to_the_last_whole_frame(
     past: Past, tmp_path: Path
 ) -> None:
     """Where the newest segment is shorter than that, its header and its snapshot are cut too."""
@@ -144,7 +144,7 @@ def test_cut_at_every_byte_of_its_last_4_kib_it_recovers_to_the_last_whole_frame
 @given(
     st.lists(st.tuples(st.integers(0, 2), st.integers(0, 10**6), st.integers(0, 7)), min_size=1, max_size=3)
 )
-def test_flipped_bits_anywhere_make_it_shorter_and_never_wrong(
+def test_flipped_bits_shorten_a_journal_and_never_change_its_state(
     past: Past, tmp_path: Path, flips: list[tuple[int, int, int]]
 ) -> None:
     changed: dict[str, bytes | None] = {}
@@ -169,9 +169,7 @@ def test_flipped_bits_anywhere_make_it_shorter_and_never_wrong(
     assert same(again, replica)
 
 
-def test_behind_a_snapshot_that_is_damaged_the_frames_are_found_all_the_same(
-    past: Past, tmp_path: Path
-) -> None:
+def test_frames_after_a_damaged_snapshot_are_found(past: Past, tmp_path: Path) -> None:
     data = bytearray(past.bytes[past.newest])
     rows = next(e for e in scan(bytes(data)) if isinstance(e, Entry) and e.kind is RecordKind.ROWS)
     data[rows.end - 1] ^= 1
@@ -183,7 +181,7 @@ def test_behind_a_snapshot_that_is_damaged_the_frames_are_found_all_the_same(
     assert replica.position == NOWHERE
 
 
-def test_what_is_damaged_stays_for_those_who_want_to_look(past: Past, tmp_path: Path) -> None:
+def test_damaged_segments_are_kept_for_inspection(past: Past, tmp_path: Path) -> None:
     data = bytearray(past.bytes[past.newest])
     data[-1] ^= 1
     home = past.put(tmp_path / "journal", {past.newest: bytes(data)})
@@ -200,27 +198,27 @@ def test_what_is_damaged_stays_for_those_who_want_to_look(past: Past, tmp_path: 
     assert any("is damaged at byte" in finding.text for finding in report.broken)
 
 
-def test_a_segment_that_is_missing_in_the_middle_costs_nothing(past: Past, tmp_path: Path) -> None:
+def test_a_missing_middle_segment_loses_nothing(past: Past, tmp_path: Path) -> None:
     name = sorted(past.bytes)[-2]
     replica, found = go_on(past.put(tmp_path / "journal", {name: None}))
     assert (replica.number, found.problem) == (past.number, "")
 
 
-def test_without_the_newest_segment_it_goes_on_from_the_one_before(past: Past, tmp_path: Path) -> None:
+def test_without_the_newest_segment_recovery_uses_the_one_before(past: Past, tmp_path: Path) -> None:
     replica, _ = go_on(past.put(tmp_path / "journal", {past.newest: None}))
     name = sorted(past.bytes)[-2]
     assert replica.number == past.frames[name][-1][1]
     assert picture(replica) == past.states.get(replica.number, picture(replica))
 
 
-def test_a_journal_without_a_whole_snapshot_is_refused_with_the_mend(past: Past, tmp_path: Path) -> None:
+def test_a_journal_without_a_whole_snapshot_is_refused_with_instructions(past: Past, tmp_path: Path) -> None:
     home = past.put(tmp_path / "journal", {name: data[:100] for name, data in past.bytes.items()})
     with pytest.raises(JournalError, match=r"begins with a complete snapshot .*`neverblink up --fresh`"):
         go_on(home)
 
 
 @pytest.mark.parametrize("name", ["00000001.journal", "00000009.journal"])
-def test_a_segment_of_a_later_format_is_refused_and_nothing_is_touched(
+def test_a_segment_of_a_later_format_is_refused_and_stays_unchanged(
     past: Past, tmp_path: Path, name: str
 ) -> None:
     newer = b"NBLINKJ\n" + struct.pack("<HHI", 3, 3 ^ 0xFFFF, int(name[:8]))
@@ -266,7 +264,7 @@ def oldest(past: Past) -> bytes:
     return head + body
 
 
-def test_a_journal_of_the_oldest_format_is_gone_on_from(past: Past, tmp_path: Path) -> None:
+def test_recovery_reads_a_journal_of_the_oldest_format(past: Past, tmp_path: Path) -> None:
     home = tmp_path / "journal"
     home.mkdir()
     (home / "00000001.journal").write_bytes(oldest(past))
@@ -327,7 +325,7 @@ def test_a_follower_catches_up_through_every_segment_there_is(past: Past, tmp_pa
         assert picture(replica) == past.states[past.number]
 
 
-def test_a_follower_whose_segment_was_removed_begins_with_what_is_there(past: Past, tmp_path: Path) -> None:
+def test_a_follower_whose_segment_was_removed_begins_with_the_oldest_kept(past: Past, tmp_path: Path) -> None:
     replica = followed(past, tmp_path, 8)
     gone = dict.fromkeys(sorted(past.bytes)[:-1])
     journal = JournalDirectory(past.put(tmp_path / "journal", gone), "process")
@@ -362,7 +360,7 @@ def test_a_follower_leads_with_what_it_has_when_the_journal_is_gone(past: Past, 
     assert picture(replica) == past.states[past.number]
 
 
-def test_a_follower_of_another_chain_takes_the_journals(past: Past, tmp_path: Path) -> None:
+def test_a_follower_with_another_chain_takes_the_journals_state(past: Past, tmp_path: Path) -> None:
     """What it followed is no longer the bot: another worker has led meanwhile, from an earlier frame."""
     replica = followed(past, tmp_path, past.number)
     name = sorted(past.bytes)[-2]
@@ -377,7 +375,9 @@ def test_a_follower_of_another_chain_takes_the_journals(past: Past, tmp_path: Pa
     assert same(replica, other.replica)
 
 
-def test_a_state_that_this_code_cannot_read_is_said_and_not_gone_behind(past: Past, tmp_path: Path) -> None:
+def test_a_state_that_this_code_cannot_read_is_reported_and_no_older_one_is_used(
+    past: Past, tmp_path: Path
+) -> None:
     """An older segment may be readable, and would be an older bot."""
 
     class Other(Book):

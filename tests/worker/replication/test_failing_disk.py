@@ -44,7 +44,7 @@ def proven(directory: Path) -> Audit:
     return audit(read_journal(directory))
 
 
-def test_a_full_disk_stops_no_tick_and_what_was_lost_is_named(tmp_path: Path) -> None:
+def test_a_full_disk_stops_no_tick_and_the_lost_frames_are_named(tmp_path: Path) -> None:
     bot = JournalingLeader(tmp_path, Deciding, segment=SEGMENT).ticks(5)
     written = bot.replica.number
     with file_size_limit(NO_ROOM):
@@ -76,7 +76,7 @@ def test_a_full_disk_stops_no_tick_and_what_was_lost_is_named(tmp_path: Path) ->
     assert same(replica, bot.replica)
 
 
-def test_the_bot_sees_that_what_it_decides_is_in_no_file(tmp_path: Path) -> None:
+def test_the_bot_can_see_that_its_decisions_are_not_durable(tmp_path: Path) -> None:
     bot = JournalingLeader(tmp_path, Deciding, segment=SEGMENT).ticks(3)
     worker: Any = bot.worker
     assert all(worker.seen)
@@ -109,7 +109,7 @@ def test_a_decision_that_is_open_is_in_the_snapshot_that_comes_after(tmp_path: P
 
 
 @pytest.mark.parametrize("durability", ["process", "interval", "always"])
-def test_a_directory_that_vanished_is_noticed_and_made_again(tmp_path: Path, durability: str) -> None:
+def test_a_removed_directory_is_noticed_and_made_again(tmp_path: Path, durability: str) -> None:
     home = tmp_path / "journal"
     bot = JournalingLeader(home, Keeps, segment=SEGMENT, durability=durability).ticks(5)
     shutil.rmtree(home)
@@ -131,7 +131,7 @@ def test_a_directory_that_vanished_is_noticed_and_made_again(tmp_path: Path, dur
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everything")
-def test_a_directory_that_may_not_be_written_stops_no_tick(tmp_path: Path) -> None:
+def test_a_read_only_directory_stops_no_tick(tmp_path: Path) -> None:
     bot = JournalingLeader(tmp_path / "journal", Keeps, segment=4096).ticks(3)
     (tmp_path / "journal").chmod(0o500)
     before = bot.replica.state.count
@@ -168,7 +168,7 @@ def raise_io(what: str) -> None:
     fail(Path(what), "cannot be written", OSError(errno.EIO, "Input/output error"))
 
 
-def test_a_new_segment_that_cannot_be_begun_costs_nothing_while_the_old_one_can_be_written(
+def test_a_failed_new_segment_loses_nothing_while_the_old_one_is_writable(
     tmp_path: Path,
 ) -> None:
     journal = Broken(tmp_path)

@@ -30,7 +30,7 @@ Bot.run()
 """
 
 
-def test_a_plain_handler_finds_what_another_has_set_in_its_context(tmp_path: Path) -> None:
+def test_plain_handlers_share_context_variables(tmp_path: Path) -> None:
     handlers = """
     def on_start(self):
         market.set("BTC")
@@ -49,7 +49,7 @@ def test_a_plain_handler_finds_what_another_has_set_in_its_context(tmp_path: Pat
         assert bot.interrupt().status == 0
 
 
-def test_a_plain_handler_may_start_tasks_and_they_get_on_between_ticks(tmp_path: Path) -> None:
+def test_tasks_of_a_plain_handler_run_between_ticks(tmp_path: Path) -> None:
     handlers = """
     def on_tick(self, tick):
         self.state.ticks += 1
@@ -67,7 +67,7 @@ def test_a_plain_handler_may_start_tasks_and_they_get_on_between_ticks(tmp_path:
         assert bot.interrupt().status == 0
 
 
-def test_what_a_plain_handler_returns_to_be_awaited_is_awaited(tmp_path: Path) -> None:
+def test_an_awaitable_from_a_plain_handler_is_awaited(tmp_path: Path) -> None:
     handlers = """
     def on_tick(self, tick):
         self.state.ticks += 1

@@ -199,7 +199,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("shape", "obstacle"), CASES)
-def test_a_worker_that_fails_says_so_and_exits_within_its_grace(
+def test_a_failed_worker_reports_it_and_exits_within_its_grace(
     tmp_path: Path, shape: str, obstacle: str
 ) -> None:
     ended = run(tmp_path, shape, "raise RuntimeError('boom')", IN_A_LOOP[obstacle])
@@ -227,9 +227,7 @@ def test_a_bot_that_was_stopped_exits_within_its_grace_with_0(
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("then", ["raise RuntimeError('boom')", "order(Stop())"], ids=["fails", "stops"])
-def test_a_process_that_nothing_holds_up_does_not_wait_for_its_grace(
-    tmp_path: Path, shape: str, then: str
-) -> None:
+def test_a_process_that_can_exit_does_not_wait_for_its_grace(tmp_path: Path, shape: str, then: str) -> None:
     ended = run(tmp_path, shape, then)
     assert "last" not in ended.out
     assert "still ran" not in ended.err

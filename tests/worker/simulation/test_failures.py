@@ -52,7 +52,9 @@ class InLoad(Old):
 
 
 @pytest.mark.parametrize(("code", "handler"), [(InStart, "on_start"), (InLoad, "on_load")])
-def test_before_it_leads_the_handover_fails_and_the_leader_never_knew(code: type[Old], handler: str) -> None:
+def test_an_exception_before_it_leads_fails_the_handoff_and_the_leader_is_not_affected(
+    code: type[Old], handler: str
+) -> None:
     told: list[str] = []
 
     class Leader(Old):
@@ -69,7 +71,7 @@ def test_before_it_leads_the_handover_fails_and_the_leader_never_knew(code: type
         assert whole(bot)
 
 
-def test_in_on_lead_the_old_code_takes_the_bot_back() -> None:
+def test_after_an_exception_in_on_lead_the_old_code_takes_the_bot_back() -> None:
     class InLead(Old):
         def on_lead(self, in_doubt: tuple[InDoubt, ...]) -> None:
             self.state.events.append("led")
@@ -85,7 +87,7 @@ def test_in_on_lead_the_old_code_takes_the_bot_back() -> None:
         assert whole(bot)
 
 
-def test_in_on_tick_the_old_code_runs_that_tick() -> None:
+def test_after_an_exception_in_on_tick_the_old_code_runs_that_tick() -> None:
     class InTick(Old):
         def on_tick(self, tick: Tick[Book]) -> None:
             super().on_tick(tick)
@@ -102,7 +104,7 @@ def test_in_on_tick_the_old_code_runs_that_tick() -> None:
         assert whole(bot)
 
 
-def test_in_on_event_the_old_code_applies_that_event() -> None:
+def test_after_an_exception_in_on_event_the_old_code_applies_that_event() -> None:
     class InEvent(Old):
         def on_event(self, event: Event) -> None:
             super().on_event(event)
@@ -116,7 +118,7 @@ def test_in_on_event_the_old_code_applies_that_event() -> None:
         assert bot.state.events == ["fill-1"]
 
 
-def test_in_on_timer_the_old_code_lets_that_timer_go_off() -> None:
+def test_after_an_exception_in_on_timer_the_old_code_fires_that_timer() -> None:
     class InTimer(Old):
         def on_timer(self, timer: Timer) -> None:
             super().on_timer(timer)
@@ -132,7 +134,7 @@ def test_in_on_timer_the_old_code_lets_that_timer_go_off() -> None:
         assert whole(bot)
 
 
-def test_in_on_yield_it_is_the_way_back_all_the_same() -> None:
+def test_after_an_exception_in_on_yield_a_rollback_is_still_possible() -> None:
     class InYield(Old):
         def on_yield(self) -> None:
             raise Trouble("no route")
@@ -147,7 +149,7 @@ def test_in_on_yield_it_is_the_way_back_all_the_same() -> None:
         assert whole(bot)
 
 
-def test_in_on_retire_the_bot_goes_on() -> None:
+def test_after_an_exception_in_on_retire_the_bot_goes_on() -> None:
     class InRetire(Old):
         def on_retire(self) -> None:
             raise Trouble("no route")
@@ -161,7 +163,7 @@ def test_in_on_retire_the_bot_goes_on() -> None:
         assert whole(bot)
 
 
-def test_in_on_stop_it_is_known() -> None:
+def test_an_exception_in_on_stop_is_reported() -> None:
     class InStop(Old):
         def on_stop(self) -> None:
             raise Trouble("not flat")
@@ -172,7 +174,7 @@ def test_in_on_stop_it_is_known() -> None:
             bot.stop()
 
 
-def test_in_on_command_only_the_operator_hears_of_it() -> None:
+def test_an_exception_in_on_command_goes_only_to_the_operator() -> None:
     class InCommand(Old):
         def on_command(self, name: str, args: dict[str, Any]) -> Any:
             raise Trouble("no such market")
@@ -185,7 +187,7 @@ def test_in_on_command_only_the_operator_hears_of_it() -> None:
         assert bot.rolled_back == ""
 
 
-def test_sys_exit_in_a_handler_is_a_failure_like_any_other() -> None:
+def test_sys_exit_in_a_handler_is_a_failure() -> None:
     class Leaves(Old):
         def on_tick(self, tick: Tick[Book]) -> None:
             raise SystemExit(3)
@@ -213,7 +215,7 @@ def test_a_leader_that_hangs_in_its_probation_is_rolled_back() -> None:
         assert "no tick for" in bot.rolled_back
 
 
-def test_new_code_that_fails_again_and_again_never_takes_the_bot_down() -> None:
+def test_new_code_that_fails_repeatedly_never_stops_the_bot() -> None:
     class InTick(Old):
         def on_tick(self, tick: Tick[Book]) -> None:
             raise Trouble("no price")
@@ -230,7 +232,7 @@ def test_new_code_that_fails_again_and_again_never_takes_the_bot_down() -> None:
         assert whole(bot)
 
 
-def test_a_change_by_a_followers_background_is_found_before_it_can_lead() -> None:
+def test_a_change_by_a_followers_task_is_found_before_it_can_lead() -> None:
     class Meddles(Old):
         def on_yield(self) -> None:
             self.state.events.append("meddled")

@@ -62,7 +62,7 @@ def without_holes(ticks: list[int]) -> bool:
 
 
 @pytest.mark.parametrize("to", ["leader", "follower", "all"])
-def test_an_event_is_applied_once_whoever_it_reached_in_the_probation(to: Any) -> None:
+def test_an_event_is_applied_once_whichever_process_got_it_in_the_probation(to: Any) -> None:
     with Simulation(Bot) as bot:
         bot.hand_over(New)
         bot.put("fill-1", {}, to=to)
@@ -74,7 +74,7 @@ def test_an_event_is_applied_once_whoever_it_reached_in_the_probation(to: Any) -
         assert bot.state.events == ["fill-1"]
 
 
-def test_events_that_come_while_the_leader_is_in_a_turn_are_applied_by_its_successor() -> None:
+def test_events_that_arrive_during_the_last_turn_are_applied_by_the_successor() -> None:
     class Busy(Bot):
         def on_tick(self, tick: Tick[Book]) -> None:
             super().on_tick(tick)
@@ -123,7 +123,7 @@ def test_an_event_put_into_the_old_process_by_on_yield_is_applied_by_the_new() -
 # --- timers -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_timer_armed_by_the_old_code_goes_off_once_and_on_time_in_the_new() -> None:
+def test_a_timer_armed_by_the_old_code_fires_once_and_on_time_in_the_new() -> None:
     class Arms(Bot):
         def on_event(self, event: Event) -> None:
             self.set_timer("exit BTC", after="2500ms")
@@ -142,7 +142,7 @@ def test_a_timer_armed_by_the_old_code_goes_off_once_and_on_time_in_the_new() ->
         assert bot.state.timers == [("exit BTC", due, 0)]
 
 
-def test_a_timer_that_goes_off_every_so_often_keeps_its_beat_across_handoffs() -> None:
+def test_a_periodic_timer_keeps_its_schedule_across_handoffs() -> None:
     class Arms(Bot):
         def on_event(self, event: Event) -> None:
             self.set_timer("beat", every="700ms")
@@ -282,7 +282,7 @@ def test_a_decision_that_raised_and_ended_its_worker_is_in_doubt() -> None:
         assert [decision.name for decision in bot.state.doubts] == ["enter"]
 
 
-def test_the_ids_of_decisions_never_come_again() -> None:
+def test_ids_of_decisions_are_never_reused() -> None:
     class Decides(Bot):
         def on_tick(self, tick: Tick[Book]) -> None:
             for _ in range(2):
@@ -304,7 +304,7 @@ def test_the_ids_of_decisions_never_come_again() -> None:
 # --- three generations, and back --------------------------------------------------------------------------------------
 
 
-def test_three_generations_miss_no_tick_and_double_none() -> None:
+def test_three_generations_miss_no_tick_and_run_none_twice() -> None:
     with Simulation(Bot) as bot:
         for code in (New, Newer, Bot):
             bot.ticks(3)
@@ -331,7 +331,7 @@ def test_a_pause_survives_the_handoff_and_the_rollback() -> None:
         assert bot.leader.paused
 
 
-def test_a_command_is_answered_by_whoever_leads() -> None:
+def test_a_command_is_answered_by_the_leader() -> None:
     class Answers(Bot):
         def on_command(self, name: str, args: dict[str, Any]) -> str:
             return type(self).__name__
@@ -360,7 +360,7 @@ def test_a_handoff_waits_for_the_end_of_a_protected_window() -> None:
         assert without_holes(bot.state.ticks)
 
 
-def test_a_window_that_is_not_protected_holds_nothing() -> None:
+def test_an_unprotected_window_delays_no_handoff() -> None:
     class Windowed(Bot):
         windows = [Window("1m", opens="10s", closes="20s", name="quiet", protected=False)]
 
@@ -373,7 +373,7 @@ def test_a_window_that_is_not_protected_holds_nothing() -> None:
         assert bot.now % (60 * SECOND) < 14 * SECOND
 
 
-def test_a_bot_that_is_always_in_a_window_is_never_handed_over() -> None:
+def test_a_bot_that_is_always_in_a_protected_window_is_never_handed_over() -> None:
     class Always(Bot):
         windows = [
             Window("1m", opens="0s", closes="40s", name="first"),
@@ -446,7 +446,7 @@ class BothWays(InLots):
         return {"price": row["cents"] / 100}
 
 
-def test_the_state_is_migrated_and_the_old_code_follows_it_by_the_way_back() -> None:
+def test_the_state_is_migrated_and_the_old_code_follows_by_the_down_migration() -> None:
     with Simulation(InSizes) as bot:
         bot.put("BTC", 1.5)
         assert bot.hand_over(BothWays) == "newest"
@@ -462,7 +462,7 @@ def test_the_state_is_migrated_and_the_old_code_follows_it_by_the_way_back() -> 
         assert bot.state.sizes["SOL"] == 2.0
 
 
-def test_without_a_way_back_a_rollback_returns_to_the_state_of_the_handoff_and_it_is_said_before() -> None:
+def test_without_a_down_migration_a_rollback_returns_to_the_state_of_the_handoff_as_announced() -> None:
     with Simulation(InSizes) as bot:
         bot.put("BTC", 1.5)
         said = bot.hand_over(InLots)
@@ -527,7 +527,7 @@ def test_a_state_that_the_new_code_cannot_read_fails_with_the_fields_name() -> N
         assert type(bot.leader) is InSizes
 
 
-def test_a_migration_that_raises_fails_the_handover_with_its_name() -> None:
+def test_a_migration_that_raises_fails_the_handoff_with_its_name() -> None:
     class Breaks(Worker[Lots]):
         schema = 2
 
@@ -543,7 +543,7 @@ def test_a_migration_that_raises_fails_the_handover_with_its_name() -> None:
         bot.hand_over(Breaks)
 
 
-def test_a_state_that_grows_unreadable_in_the_probation_keeps_the_state_of_before() -> None:
+def test_a_state_that_becomes_unreadable_in_the_probation_keeps_the_last_readable_one() -> None:
     """The rehearsal could not know: what the old code cannot read was written after it."""
 
     class Loose(msgspec.Struct):

@@ -59,7 +59,7 @@ class Other(Plain):
 # --- time -------------------------------------------------------------------------------------------------------------
 
 
-def test_the_first_tick_is_at_the_time_given_and_nothing_has_run_before() -> None:
+def test_the_first_tick_is_at_the_given_time_and_nothing_has_run_before() -> None:
     with Simulation(Plain, at=NOON) as bot:
         assert bot.state.ticks == []
         bot.ticks()
@@ -73,7 +73,7 @@ def test_a_time_off_the_grid_begins_at_the_next_tick_on_it() -> None:
         assert bot.now == AT_NOON + SECOND
 
 
-def test_ticks_lets_so_many_run_and_no_more() -> None:
+def test_ticks_runs_exactly_that_many_ticks() -> None:
     with Simulation(Plain, at=NOON) as bot:
         bot.ticks(3)
         bot.ticks(2)
@@ -101,7 +101,7 @@ def test_spending_time_in_a_handler_makes_it_slow() -> None:
         assert (tick.kind, tick.timing.took) == ("tick", 300_000_000)
 
 
-def test_spend_is_for_a_handler_of_the_process_that_leads() -> None:
+def test_spend_is_allowed_only_in_a_handler_of_the_leader() -> None:
     class Loads(Plain):
         def on_load(self, state: Book) -> None:
             bot.spend("1s")
@@ -113,7 +113,7 @@ def test_spend_is_for_a_handler_of_the_process_that_leads() -> None:
             bot.hand_over(Loads)
 
 
-def test_a_bot_that_is_always_late_still_ticks_so_often_and_no_more() -> None:
+def test_a_bot_that_is_always_late_runs_exactly_the_requested_ticks() -> None:
     class Late(Plain):
         def on_tick(self, tick: Tick[Book]) -> None:
             super().on_tick(tick)
@@ -129,7 +129,7 @@ def test_a_bot_that_is_always_late_still_ticks_so_often_and_no_more() -> None:
         bot.stop()
 
 
-def test_frames_say_what_happened_turn_by_turn() -> None:
+def test_frames_has_one_frame_for_each_turn() -> None:
     with Simulation(Plain, at=NOON) as bot:
         bot.ticks()
         bot.put("fill-1", {})
@@ -141,7 +141,7 @@ def test_frames_say_what_happened_turn_by_turn() -> None:
 # --- the world outside ------------------------------------------------------------------------------------------------
 
 
-def test_what_is_put_is_applied_at_once_between_two_ticks() -> None:
+def test_an_event_is_applied_at_once_between_two_ticks() -> None:
     with Simulation(Plain, at=NOON) as bot:
         before = bot.now
         bot.put("fill-1", {"size": 2})
@@ -156,7 +156,7 @@ def test_the_same_key_is_applied_once() -> None:
         assert bot.state.events == ["fill-1"]
 
 
-def test_what_cannot_travel_is_refused_where_it_is_put() -> None:
+def test_an_event_that_cannot_be_encoded_is_refused_by_put() -> None:
     with Simulation(Plain) as bot, pytest.raises(EventError, match="fill-1"):
         bot.put("fill-1", object())
 
@@ -184,7 +184,7 @@ def test_a_command_is_answered() -> None:
         assert bot.send("ticks", times=2) == 6
 
 
-def test_a_command_that_raises_says_what_and_the_bot_goes_on() -> None:
+def test_a_command_that_raises_returns_its_error_and_the_bot_goes_on() -> None:
     with Simulation(Plain) as bot:
         with pytest.raises(CommandFailed, match="RuntimeError: the exchange is closed"):
             bot.send("fail")
@@ -192,7 +192,7 @@ def test_a_command_that_raises_says_what_and_the_bot_goes_on() -> None:
         assert len(bot.state.ticks) == 1
 
 
-def test_an_answer_that_cannot_travel_is_the_commands_error() -> None:
+def test_an_answer_that_cannot_be_encoded_is_the_commands_error() -> None:
     class Odd(Plain):
         def on_command(self, name: str, args: dict[str, Any]) -> Any:
             return object()
@@ -201,7 +201,7 @@ def test_an_answer_that_cannot_travel_is_the_commands_error() -> None:
         bot.send("anything")
 
 
-def test_a_bot_without_commands_says_so() -> None:
+def test_a_command_to_a_bot_without_commands_is_an_error() -> None:
     class Mute(Worker[Book]):
         pass
 
@@ -239,7 +239,7 @@ def test_the_new_code_leads_and_the_old_follows_until_it_is_concluded() -> None:
             _ = bot.follower
 
 
-def test_a_handover_concludes_the_one_before() -> None:
+def test_a_handoff_concludes_the_one_before() -> None:
     class Third(Plain):
         pass
 
@@ -266,7 +266,7 @@ def test_a_rollback_keeps_the_newest_state() -> None:
         assert len(bot.state.ticks) == 5
 
 
-def test_there_is_nothing_to_roll_back_to_without_a_handover() -> None:
+def test_a_rollback_without_a_handoff_is_refused() -> None:
     with Simulation(Plain) as bot:
         with pytest.raises(SimulationError, match="nothing to roll back to"):
             bot.roll_back()
@@ -288,12 +288,12 @@ def test_after_a_crash_in_the_probation_the_old_code_goes_on() -> None:
         assert len(bot.state.ticks) == 4
 
 
-def test_a_crash_needs_a_follower_that_goes_on() -> None:
-    with Simulation(Plain) as bot, pytest.raises(SimulationError, match="there is no follower to go on"):
+def test_a_crash_without_a_follower_is_refused() -> None:
+    with Simulation(Plain) as bot, pytest.raises(SimulationError, match="there is no follower to take over"):
         bot.crash()
 
 
-def test_a_kill_where_nobody_follows_leaves_nobody() -> None:
+def test_a_kill_without_a_follower_leaves_no_process() -> None:
     class Killer(Plain):
         def on_event(self, event: Event) -> None:
             bot.kill()
@@ -322,12 +322,12 @@ def test_kill_is_not_caught_by_the_bots_own_except() -> None:
         assert bot.state.told == []
 
 
-def test_kill_is_for_within_a_handler() -> None:
+def test_kill_is_allowed_only_in_a_handler() -> None:
     with Simulation(Plain) as bot, pytest.raises(SimulationError, match="between two turns it is crash"):
         bot.kill()
 
 
-def test_what_a_killed_process_does_on_its_way_out_leaves_no_trace() -> None:
+def test_effects_of_finally_blocks_after_a_kill_are_dropped() -> None:
     class Dying(Plain):
         def on_event(self, event: Event) -> None:
             try:
@@ -362,7 +362,7 @@ def test_a_handler_may_put_but_not_let_time_pass() -> None:
         bot.ticks()
 
 
-def test_stop_runs_on_stop_and_then_nobody_leads() -> None:
+def test_stop_runs_on_stop_and_then_no_process_leads() -> None:
     with Simulation(Plain) as bot:
         bot.ticks()
         last = bot.leader
@@ -389,7 +389,7 @@ def test_the_old_code_retires_before_the_bot_stops() -> None:
 # --- handlers ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_handler_that_raises_where_nobody_follows_raises_in_the_test() -> None:
+def test_without_a_follower_a_handlers_exception_raises_in_the_test() -> None:
     class Bad(Plain):
         def on_tick(self, tick: Tick[Book]) -> None:
             raise RuntimeError("no price")
@@ -398,7 +398,7 @@ def test_a_handler_that_raises_where_nobody_follows_raises_in_the_test() -> None
         bot.ticks()
 
 
-def test_a_bot_that_ended_is_asked_nothing_more_and_says_why() -> None:
+def test_an_ended_bot_refuses_calls_with_the_reason_of_its_end() -> None:
     class Bad(Plain):
         def on_event(self, event: Event) -> None:
             raise RuntimeError("no price")
@@ -410,7 +410,7 @@ def test_a_bot_that_ended_is_asked_nothing_more_and_says_why() -> None:
             bot.ticks()
 
 
-def test_a_bot_that_raises_before_it_leads_raises_where_the_simulation_begins() -> None:
+def test_an_exception_before_the_bot_leads_raises_at_the_start_of_the_simulation() -> None:
     class Offline(Plain):
         async def on_start(self) -> None:
             raise ConnectionError("no route to the exchange")
@@ -419,7 +419,7 @@ def test_a_bot_that_raises_before_it_leads_raises_where_the_simulation_begins() 
         pass
 
 
-def test_a_simulation_is_used_with_with() -> None:
+def test_a_simulation_requires_a_with_statement() -> None:
     bot = Simulation(Plain)
     with pytest.raises(SimulationError, match="use it in a with"):
         bot.ticks()
@@ -441,7 +441,7 @@ def test_handlers_may_be_async_and_share_one_loop() -> None:
         assert bot.state.events == ["a"]
 
 
-def test_tasks_of_the_bots_own_get_on_when_time_passes_and_end_with_it() -> None:
+def test_the_bots_tasks_run_when_time_passes_and_end_with_the_bot() -> None:
     class Feed(Plain):
         async def on_start(self) -> None:
             self.feed: asyncio.Queue[str] = asyncio.Queue()
@@ -461,7 +461,7 @@ def test_tasks_of_the_bots_own_get_on_when_time_passes_and_end_with_it() -> None
     assert feed.task.cancelled()
 
 
-def test_a_time_out_of_the_bots_own_is_the_bots_own() -> None:
+def test_a_timeout_error_of_the_bot_is_passed_on() -> None:
     class Impatient(Worker[Book]):
         async def on_event(self, event: Event) -> None:
             raise TimeoutError("the exchange is slow")
@@ -478,7 +478,7 @@ def test_a_bot_that_cannot_run_is_refused_when_the_simulation_is_made() -> None:
         Simulation(Stateless)
 
 
-def test_a_state_that_cannot_be_made_is_said_when_the_simulation_begins() -> None:
+def test_a_state_that_cannot_be_made_raises_at_the_start_of_the_simulation() -> None:
     class Needy(msgspec.Struct):
         market: str
 
@@ -520,12 +520,12 @@ def test_the_state_cannot_be_assigned() -> None:
         bot.leader.state = Book()
 
 
-def test_a_bot_decides_in_a_turn_only() -> None:
+def test_a_decision_outside_a_turn_is_refused() -> None:
     with Simulation(Plain) as bot, pytest.raises(NotLeading, match="between two turns"):
         bot.leader.decision("enter").__enter__()
 
 
-def test_a_follower_may_not_decide_nor_set_timers() -> None:
+def test_a_follower_cannot_decide_or_set_timers() -> None:
     with Simulation(Plain) as bot:
         bot.hand_over(Other)
         with pytest.raises(NotLeading):
@@ -534,12 +534,12 @@ def test_a_follower_may_not_decide_nor_set_timers() -> None:
             bot.follower.set_timer("exit", after="1s")
 
 
-def test_a_bot_that_does_not_run_says_how_to_run_it() -> None:
+def test_the_error_of_a_bot_that_does_not_run_says_how_to_run_it() -> None:
     with pytest.raises(BotError, match="Plain is not running: start it with `neverblink up`"):
         _ = Plain().state
 
 
-def test_on_lead_sees_no_doubt_where_nothing_was_open() -> None:
+def test_on_lead_gets_no_decisions_in_doubt_if_none_was_open() -> None:
     class Looks(Plain):
         def on_lead(self, in_doubt: tuple[InDoubt, ...]) -> None:
             self.state.told.append(f"{len(in_doubt)} in doubt")

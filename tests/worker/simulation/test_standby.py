@@ -63,7 +63,7 @@ def seats(bot: Simulation[Any]) -> dict[str, tuple[Role, str, bool]]:
     }
 
 
-def test_it_goes_on_at_the_next_tick_with_the_state_and_the_events_that_waited() -> None:
+def test_a_standby_takes_over_at_the_next_tick_with_the_state_and_waiting_events() -> None:
     with Simulation(Bot) as bot:
         bot.stand_by()
         bot.ticks(3)
@@ -77,7 +77,7 @@ def test_it_goes_on_at_the_next_tick_with_the_state_and_the_events_that_waited()
         assert seats(bot) == {"s1": (Role.LEADING, "s1", False)}
 
 
-def test_one_after_another_goes_on() -> None:
+def test_several_standbys_take_over_one_after_another() -> None:
     with Simulation(Bot) as bot:
         for _ in range(5):
             bot.stand_by()
@@ -88,7 +88,7 @@ def test_one_after_another_goes_on() -> None:
         assert len(bot.state.ticks) == 12
 
 
-def test_a_decision_that_was_open_reaches_it_in_doubt_and_the_command_is_not_run_again() -> None:
+def test_a_standby_gets_an_open_decision_in_doubt_and_does_not_repeat_its_command() -> None:
     with Simulation(Bot) as bot:
         bot.stand_by()
         bot.ticks(2)
@@ -105,7 +105,7 @@ def test_a_decision_that_was_open_reaches_it_in_doubt_and_the_command_is_not_run
         assert whole(bot)
 
 
-def test_a_command_that_its_worker_died_of_is_answered_by_a_later_successor_too() -> None:
+def test_a_command_that_killed_its_worker_is_answered_by_later_successors_too() -> None:
     with Simulation(Bot) as bot:
         bot.stand_by()
         bot.stand_by()
@@ -120,7 +120,7 @@ def test_a_command_that_its_worker_died_of_is_answered_by_a_later_successor_too(
         assert whole(bot)
 
 
-def test_it_follows_the_new_leader_after_a_handoff_though_nobody_tells_it() -> None:
+def test_a_standby_follows_the_new_leader_after_a_handoff_without_an_order() -> None:
     with Simulation(Bot) as bot:
         bot.stand_by()
         bot.ticks(2)
@@ -139,7 +139,7 @@ def test_it_follows_the_new_leader_after_a_handoff_though_nobody_tells_it() -> N
         assert whole(bot)
 
 
-def test_of_two_guards_one_leads_and_the_other_follows_it() -> None:
+def test_of_two_guards_one_leads_and_the_other_follows() -> None:
     with Simulation(Bot) as bot:
         bot.stand_by()
         bot.hand_over(Other)
@@ -156,7 +156,7 @@ def test_of_two_guards_one_leads_and_the_other_follows_it() -> None:
         assert whole(bot)
 
 
-def test_a_lease_that_is_free_for_long_is_taken() -> None:
+def test_a_standby_takes_a_lease_that_stays_free() -> None:
     with Simulation(Bot) as bot:
         bot.stand_by()
         bot.ticks(2)
@@ -170,7 +170,7 @@ def test_a_lease_that_is_free_for_long_is_taken() -> None:
         assert whole(bot)
 
 
-def test_it_leaves_when_it_cannot_read_what_a_later_release_writes() -> None:
+def test_a_standby_leaves_when_it_cannot_read_a_later_releases_state() -> None:
     class Later(msgspec.Struct):
         numbers: list[int] = []
 
@@ -194,7 +194,7 @@ def test_it_leaves_when_it_cannot_read_what_a_later_release_writes() -> None:
         assert set(seats(bot)) == {"w1", "w2"}
 
 
-def test_one_that_follows_a_worker_which_does_not_lead_turns_to_the_one_that_does() -> None:
+def test_a_standby_of_a_worker_that_does_not_lead_changes_to_the_leader() -> None:
     with Simulation(Bot) as bot:
         bot.stand_by()
         bot.stand_by()

@@ -73,7 +73,7 @@ def test_the_first_tick_is_at_the_time_that_the_test_gives(tick: str) -> None:
 # --- overruns ---------------------------------------------------------------------------------------------------------
 
 
-def test_an_overrun_skips_what_came_due_meanwhile_and_says_why() -> None:
+def test_an_overrun_skips_the_ticks_due_meanwhile_with_its_cause() -> None:
     with simulated(Bot) as bot:
         bot.ticks(3)
         assert seconds(bot) == [0, 3, 4]
@@ -92,7 +92,7 @@ def test_with_catch_up_every_tick_is_run_though_late() -> None:
         assert bot.state.gaps == []
 
 
-def test_events_are_not_starved_by_ticks_that_are_caught_up() -> None:
+def test_ticks_that_are_caught_up_do_not_starve_events() -> None:
     class CatchesUp(Bot):
         overrun = "catch-up"
 
@@ -113,7 +113,7 @@ def test_an_overrun_of_less_than_a_slot_skips_nothing() -> None:
         assert bot.state.lates == [0, SECOND // 2, 0]
 
 
-def test_a_timer_that_came_due_in_a_slow_turn_says_how_late_it_is() -> None:
+def test_a_timer_due_during_a_slow_turn_has_its_lateness() -> None:
     class Arms(Bot):
         def on_event(self, event: Event) -> None:
             self.set_timer("exit", after="2s")
@@ -124,7 +124,7 @@ def test_a_timer_that_came_due_in_a_slow_turn_says_how_late_it_is() -> None:
         assert bot.state.order[:2] == ["tick", f"exit {2 * SECOND}"]
 
 
-def test_a_bot_that_is_always_late_can_be_handed_over_all_the_same() -> None:
+def test_a_bot_that_is_always_late_can_be_handed_over() -> None:
     """There is never time between two of its turns, and the copy for the new worker takes a little of theirs."""
 
     class AlwaysLate(Bot):
@@ -157,7 +157,7 @@ def test_a_step_forward_leaves_a_gap_that_names_the_clock() -> None:
         assert steps == [ClockStep(steps[0].at, 10 * SECOND)]
 
 
-def test_not_even_catch_up_runs_what_a_step_jumped_over() -> None:
+def test_catch_up_does_not_run_ticks_that_a_clock_step_skipped() -> None:
     class CatchesUp(Quick):
         overrun = "catch-up"
 
@@ -169,7 +169,7 @@ def test_not_even_catch_up_runs_what_a_step_jumped_over() -> None:
         assert sum(map(len, bot.state.gaps)) == 3599
 
 
-def test_a_step_back_runs_nothing_twice_and_goes_on_where_the_grid_does() -> None:
+def test_after_a_step_back_no_tick_runs_twice_and_the_next_is_on_the_grid() -> None:
     with simulated(Quick) as bot:
         bot.ticks(5)
         bot.step_clock("-900ms")
@@ -213,7 +213,7 @@ def test_a_grid_that_was_moved_stays_so_for_the_next_worker_and_through_a_snapsh
         assert bot.state.gaps == []
 
 
-def test_the_ticks_of_a_suspended_machine_are_missed_because_of_that() -> None:
+def test_ticks_during_a_suspension_are_missed_with_that_cause() -> None:
     with simulated(Quick) as bot:
         bot.ticks(2)
         bot.clock.suspend(3600 * SECOND)
@@ -222,7 +222,7 @@ def test_the_ticks_of_a_suspended_machine_are_missed_because_of_that() -> None:
 
 
 @pytest.mark.parametrize("by", ["5s", "-5s"])
-def test_a_step_in_the_probation_is_no_reason_to_roll_back(by: str) -> None:
+def test_a_clock_step_in_the_probation_does_not_roll_back(by: str) -> None:
     class New(Quick):
         pass
 
@@ -258,7 +258,7 @@ def test_a_tick_knows_the_windows_that_are_open_when_it_is_due() -> None:
         assert bot.state.order == expected
 
 
-def test_a_window_with_a_zone_is_open_by_the_clock_on_the_wall_there() -> None:
+def test_a_window_with_a_zone_opens_by_that_zones_local_time() -> None:
     class Opening(Worker[Book]):
         tick = "30m"
         windows = [Window("1d", opens="9h30m", closes="16h", zone="America/New_York", name="open")]
@@ -281,7 +281,7 @@ def test_a_window_with_a_zone_is_open_by_the_clock_on_the_wall_there() -> None:
 # --- another grid -----------------------------------------------------------------------------------------------------
 
 
-def test_a_release_that_ticks_twice_as_often_goes_on_at_the_right_place_and_back() -> None:
+def test_a_handoff_to_half_the_interval_and_back_keeps_the_position_in_time() -> None:
     class Half(Quick):
         tick = "500ms"
 
@@ -299,7 +299,7 @@ def test_a_release_that_ticks_twice_as_often_goes_on_at_the_right_place_and_back
         assert bot.state.gaps == []
 
 
-def test_a_rollback_to_a_slower_grid_doubles_nothing() -> None:
+def test_a_rollback_to_a_longer_interval_runs_no_tick_twice() -> None:
     class Half(Quick):
         tick = "500ms"
 
