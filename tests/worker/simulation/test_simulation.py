@@ -107,7 +107,7 @@ def test_spend_is_allowed_only_in_a_handler_of_the_leader() -> None:
             bot.spend("1s")
 
     with Simulation(Plain) as bot:
-        with pytest.raises(SimulationError, match="between two turns it is advance"):
+        with pytest.raises(SimulationError, match="between two turns call advance"):
             bot.spend("1s")
         with pytest.raises(HandoverFailed, match="for the process that leads"):
             bot.hand_over(Loads)
@@ -323,7 +323,7 @@ def test_kill_is_not_caught_by_the_bots_own_except() -> None:
 
 
 def test_kill_is_allowed_only_in_a_handler() -> None:
-    with Simulation(Plain) as bot, pytest.raises(SimulationError, match="between two turns it is crash"):
+    with Simulation(Plain) as bot, pytest.raises(SimulationError, match="between two turns call crash"):
         bot.kill()
 
 
@@ -351,7 +351,7 @@ def test_a_handler_may_put_but_not_let_time_pass() -> None:
                 bot.put("second", {})
                 assert self.state.events == []
                 with pytest.raises(
-                    SimulationError, match="asks the simulation to go on while it runs itself"
+                    SimulationError, match="lets the simulation go on while the handler runs"
                 ):
                     bot.ticks()
             super().on_event(event)
