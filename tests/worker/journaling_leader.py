@@ -148,7 +148,7 @@ class JournalingLeader:
 
     def said(self) -> list[WorkerMessage]:
         """What it told the supervisor so far."""
-        return [message for _, message in self.world.heard]
+        return [message for _, message in self.world.reported]
 
     def reports(self) -> list[Report]:
         return [message for message in self.said() if isinstance(message, Report)]
