@@ -31,6 +31,7 @@ __all__ = [
     "Item",
     "Kind",
     "Led",
+    "NumberGap",
     "Schema",
     "Timing",
     "Traffic",
@@ -111,7 +112,7 @@ class Timing(msgspec.Struct, frozen=True, array_like=True):
     """Of a tick: by how many indices the grid is ahead of the wall clock: `due` is `(seq - ahead)` intervals."""
 
 
-class Item(msgspec.Struct, frozen=True, array_like=True):
+class Item(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Something in the inbox: an event of the bot's, or an operator's command, waiting for a turn of its own."""
 
     key: str
@@ -120,6 +121,18 @@ class Item(msgspec.Struct, frozen=True, array_like=True):
     """msgpack of the event, or of the command's `(name, args)`."""
     at: int
     """Wall clock of the first receipt, ns."""
+    stream: str = ""
+    """What the event is one of, such as a market's trades."""
+    n: int | None = None
+    """Its number in the stream, None when it has none."""
+
+
+class NumberGap(msgspec.Struct, frozen=True, array_like=True):
+    """Numbers of a stream that did not come within the bound; an event after them was applied."""
+
+    stream: str
+    first: int
+    last: int
 
 
 class Armed(msgspec.Struct, frozen=True, array_like=True):
@@ -137,6 +150,15 @@ class Traffic(msgspec.Struct, frozen=True, array_like=True):
     repeated: int = 0
     waiting: tuple[Item, ...] = ()
     """What was received and still waits: if every process dies now, it is not lost."""
+    aside: tuple[str, ...] = ()
+    """The keys in `received` that are not in line yet: they wait for a number, or only a follower has received them.
+    They are in `received` again when they come into line."""
+    dropped: tuple[str, ...] = ()
+    """Keys dropped because the inbox was full."""
+    numbers: dict[str, tuple[tuple[int, int], ...]] = {}
+    """Streams of which events were applied, with all of their numbers applied so far, as ranges."""
+    gaps: tuple[NumberGap, ...] = ()
+    """Numbers that were given up with this frame."""
 
 
 class Led(msgspec.Struct, frozen=True, tag="led", array_like=True):
@@ -205,6 +227,10 @@ class Vitals(msgspec.Struct, frozen=True, array_like=True):
     """By how many indices the grid is ahead of the wall clock, as in the last tick's frame."""
     lost: tuple[LostTime, ...] = ()
     """The times since the last tick in which no tick could run, oldest first."""
+    aside: tuple[str, ...] = ()
+    """The keys in `waiting` that are not in line, as in a frame."""
+    numbers: dict[str, tuple[tuple[int, int], ...]] = {}
+    """The numbers applied of each stream, as in a frame."""
 
 
 _codec: MessageCodec[Frame] = MessageCodec(Frame, "a frame")

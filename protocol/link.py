@@ -33,6 +33,7 @@ __all__ = [
     "Hello",
     "Holding",
     "Identify",
+    "Inboxed",
     "Journaled",
     "Lead",
     "Offered",
@@ -186,6 +187,26 @@ class StateProblem(msgspec.Struct, frozen=True):
         return f"state field {self.path}: {what}{where}: {self.mend}"
 
 
+class Inboxed(msgspec.Struct, frozen=True, array_like=True):
+    """What waits in a worker's inbox, and what the inbox could not keep."""
+
+    bytes: int
+    most_events: int
+    most_bytes: int
+    aside: int = 0
+    """Events that wait for a number, or for this worker's own feed; counted in `Report.inbox`."""
+    dropped: int = 0
+    """Events dropped because the inbox was full, so far."""
+    refused: int = 0
+    """Events that it did not take because it was full, so far."""
+    missing: int = 0
+    """Numbers of streams that were given up, so far."""
+    gap: str = ""
+    """The last of them, as `STREAM: FIRST to LAST`."""
+    renumbered: int = 0
+    """Events dropped because another one of their stream and number was applied, so far."""
+
+
 class Report(msgspec.Struct, frozen=True, tag="report"):
     """The present state of the worker."""
 
@@ -233,6 +254,8 @@ class Report(msgspec.Struct, frozen=True, tag="report"):
     """For a leader: when its next tick is or was due, CLOCK_MONOTONIC ns; 0 if unknown."""
     problems: tuple[StateProblem, ...] = ()
     """For a leader: what in its state does not read back as it was written."""
+    inboxed: Inboxed | None = None
+    """None from a release that cannot say it."""
 
 
 class Rehearsed(msgspec.Struct, frozen=True, tag="rehearsed"):

@@ -145,6 +145,23 @@ class InboxSeen(msgspec.Struct, frozen=True):
     remembered: int
     limit: int
     dropped: int
+    bytes: int = 0
+    """Bytes that wait."""
+    most_events: int = 0
+    """How many events, and bytes, may wait; 0 when that is not known."""
+    most_bytes: int = 0
+    aside: int = 0
+    """Of the events that wait, those that wait for others before them."""
+    discarded: int = 0
+    """Events dropped by this worker because the inbox was full."""
+    refused: int = 0
+    """Events that it did not take because the inbox was full."""
+    missing: int = 0
+    """Numbers of streams that did not come in time."""
+    gap: str = ""
+    """The last of them, as `STREAM: FIRST to LAST`."""
+    renumbered: int = 0
+    """Events dropped because another one of the same stream and number was applied."""
 
 
 class WorkerSeen(msgspec.Struct, frozen=True):

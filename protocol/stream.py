@@ -143,6 +143,8 @@ class Final(msgspec.Struct, frozen=True, tag="final"):
     body: bytes
     position: Position
     pending: list[Item]
+    aside: tuple[str, ...] = ()
+    """The keys in `pending` that are not in line, as in a frame."""
 
 
 class Brace(msgspec.Struct, frozen=True, tag="brace"):

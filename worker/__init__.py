@@ -21,6 +21,7 @@ from .join import join
 from .model.commands import command
 from .model.decision import Decision, NotLeading
 from .model.handler_types import Event, InDoubt, Tick, Timer
+from .model.inbox import EventError, InboxBound, InboxFull
 from .model.migration import migration
 from .model.table import Table
 from .worker import Worker
@@ -28,7 +29,10 @@ from .worker import Worker
 __all__ = [
     "Decision",
     "Event",
+    "EventError",
     "InDoubt",
+    "InboxBound",
+    "InboxFull",
     "NotLeading",
     "Table",
     "Tick",

@@ -33,11 +33,12 @@ from .model.cells import Cells
 from .model.commands import Declared
 from .model.decision import Decision
 from .model.handler_types import InDoubt, Tick
-from .model.inbox import Inbox
+from .model.inbox import Inbox, InboxBound
 from .model.migration import Migrations
 from .runtime.asyncio_runner import rest
 from .runtime.bootstrap import Bootstrap, alone
 from .runtime.declaration import (
+    inbox_bound_of,
     interval_of,
     modules_of,
     offers_of,
@@ -85,6 +86,8 @@ def join(
     event_type: Any = None,
     remember: int = 100_000,
     remember_for: str = "1d",
+    hold_events: str = "1s",
+    inbox_bound: InboxBound | None = None,
 ) -> Loop[S, None]: ...
 
 
@@ -101,6 +104,8 @@ def join(
     event_type: Any = None,
     remember: int = 100_000,
     remember_for: str = "1d",
+    hold_events: str = "1s",
+    inbox_bound: InboxBound | None = None,
 ) -> Loop[S, L]: ...
 
 
@@ -116,6 +121,8 @@ def join(
     event_type: Any = None,
     remember: int = 100_000,
     remember_for: str = "1d",
+    hold_events: str = "1s",
+    inbox_bound: InboxBound | None = None,
 ) -> Loop[S, Any]:
     """Join the bot: as the leader, which ticks, or as a follower, which may lead later.
 
@@ -125,6 +132,9 @@ def join(
     bot = LoopBot(
         state, tick, windows, overrun, schema, migrations, event_type, remember, remember_for, settings
     )
+    bot.hold_events = span_of(bot.name, "hold_events", hold_events)
+    if inbox_bound is not None:
+        bot.inbox_bound = inbox_bound_of(bot.name, inbox_bound)
     here = bootstrap.get()
     if here is None:
         return Loop(bot, alone(bot.name))
@@ -139,6 +149,7 @@ class LoopBot:
     """A `join` loop as the engine's bot: its handlers are empty, because their input comes with the tick."""
 
     gathers = True
+    batches = False
     commands: Mapping[str, Declared] = {}
     listens = True
     halts = True
@@ -166,6 +177,8 @@ class LoopBot:
         self.migrations = migrations or Migrations.of(*state_home(state))
         self.modules = ("__main__", *modules_of(*state_home(state)))
         self.remember = (remember, span_of(self.name, "remember_for", remember_for))
+        self.hold_events = 0
+        self.inbox_bound = InboxBound()
         self.settings = settings_of(self.name, settings)
         self.in_doubt: tuple[InDoubt, ...] = ()
         self.session: BotSession | None = None
@@ -183,6 +196,7 @@ class LoopBot:
     def call_load(self, state: Any) -> None: ...
     def call_tick(self, tick: Tick[Any]) -> None: ...
     def call_event(self, event: Any) -> None: ...
+    def call_events(self, events: list[Any]) -> None: ...
     def call_timer(self, timer: Any) -> None: ...
     def call_command(self, name: str, args: dict[str, Any]) -> None: ...
     def call_declared(self, name: str, args: dict[str, Any]) -> None: ...

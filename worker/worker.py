@@ -20,11 +20,12 @@ from .model.cells import Cells, StateError
 from .model.commands import CommandError, Declared, declared_in, unknown
 from .model.decision import Decision
 from .model.handler_types import Event, InDoubt, Tick, Timer
-from .model.inbox import Inbox
+from .model.inbox import Inbox, InboxBound
 from .model.migration import Migrations
 from .model.verifier import VerificationFailed, Verifier
 from .runtime.declaration import (
     BotError,
+    inbox_bound_of,
     interval_of,
     modules_of,
     offers_of,
@@ -73,6 +74,11 @@ class Worker(Generic[S]):
     """How many keys of applied events are remembered, so that the same one is not applied twice."""
     remember_for: ClassVar[str] = "1d"
     """How long they are remembered."""
+    hold_events: ClassVar[str] = "1s"
+    """How long an event waits for those before it: for the missing numbers of its stream, or, when only another process
+    received it, for this process's own feed."""
+    inbox_bound: ClassVar[InboxBound] = InboxBound()
+    """How much may wait in the inbox, and what happens to an event that finds it full."""
     if not TYPE_CHECKING:
         # Not for type checkers, so that `self.settings` is of the type that a subclass assigns.
         settings = None
@@ -194,6 +200,13 @@ class Worker(Generic[S]):
     def on_event(self, event: Event) -> Any:
         """An event from the inbox of any process: applied once, in a turn of its own."""
 
+    def on_events(self, events: list[Event]) -> Any:
+        """Instead of `on_event`: the events that wait, in order, in one turn.
+
+        A turn takes as many as there is time for before the next tick. If it raises, nothing of the turn is kept, and
+        the next process gets the same events again.
+        """
+
     def on_timer(self, timer: Timer) -> Any:
         """A timer has fired."""
 
@@ -252,6 +265,14 @@ class WorkerBot:
         self.migrations = Migrations.of(cls, *state_home(self.state_type))
         self.modules = modules_of(cls, *state_home(self.state_type))
         self.remember = (cls.remember, span_of(self.name, "remember_for", cls.remember_for))
+        self.hold_events = span_of(self.name, "hold_events", cls.hold_events)
+        self.inbox_bound = inbox_bound_of(self.name, cls.inbox_bound)
+        self.batches = _has_own(cls, "on_events")
+        if self.batches and _has_own(cls, "on_event"):
+            raise BotError(
+                f"bot {self.name} has both on_event and on_events: keep on_events, which gets every event, and call "
+                "on_event from it under another name"
+            )
         self.worker = cls()
         bot = self.worker
         self.commands: Mapping[str, Declared] = _commands_of(cls)
@@ -267,6 +288,7 @@ class WorkerBot:
         self.call_lead = bot.on_lead
         self.call_tick = bot.on_tick
         self.call_event = bot.on_event
+        self.call_events = bot.on_events
         self.call_timer = bot.on_timer
         self.call_command = bot.on_command
         self.call_yield = bot.on_yield

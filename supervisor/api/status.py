@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 
+import msgspec
+
 from ...protocol import duration
 from ...protocol.duration import SECOND
 from ...protocol.link import DescriptorsLeft, Report
@@ -102,9 +104,7 @@ class StatusReader:
             else (),
             slow=bot.hang_monitor.slow,
             journal=journal_of(leader),
-            inbox=InboxSeen(report.inbox, report.remembered, report.remember_limit, report.dropped)
-            if leader
-            else None,
+            inbox=_inbox(report) if leader else None,
             windows=_windows(leader, now) if leader else (),
             decisions=tuple(
                 DecisionSeen(
@@ -164,6 +164,25 @@ def _descriptors(left: DescriptorsLeft | None) -> DescriptorsSeen | None:
     if left is None:
         return None
     return DescriptorsSeen(left.left, left.limit, left.reserve, left.left < DESCRIPTORS_SHORT)
+
+
+def _inbox(report: Report) -> InboxSeen:
+    seen = InboxSeen(report.inbox, report.remembered, report.remember_limit, report.dropped)
+    counts = report.inboxed
+    if counts is None:
+        return seen
+    return msgspec.structs.replace(
+        seen,
+        bytes=counts.bytes,
+        most_events=counts.most_events,
+        most_bytes=counts.most_bytes,
+        aside=counts.aside,
+        discarded=counts.dropped,
+        refused=counts.refused,
+        missing=counts.missing,
+        gap=counts.gap,
+        renumbered=counts.renumbered,
+    )
 
 
 def _windows(leader: Member, now: int) -> tuple[WindowSeen, ...]:

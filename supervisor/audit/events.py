@@ -1,8 +1,9 @@
 """Invariant 7: what came from outside, and what the bot set itself for later, was applied exactly once.
 
-An inbox is a queue: a worker applies what it has in the order in which it received it, and at a handoff the successor
-takes over what the old one still had. So a key that was received and not applied still waits, unless one that was
-received after it has been applied: then it was lost on the way.
+An inbox is a queue: a worker applies what is in line in order, and at a handoff the successor takes over what the old
+one still had. So a key that was received and not applied still waits, unless one that came into line after it has been
+applied: then it was lost on the way. A key that waits aside is not in line, and is reported again when it is.
+A key that was dropped, because the inbox was full, does not wait any more.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ class EventAudit:
         self._counts = {False: _Counts(), True: _Counts()}
         """Of events, and of commands."""
         self._repeated = 0
+        self._dropped = 0
+        self._missing = 0
 
     def resume(self, vitals: Vitals) -> None:
         """The state goes on from a snapshot."""
@@ -44,22 +47,27 @@ class EventAudit:
         traffic, scope, waiting, counts = frame.traffic, self._scope, self._waiting, self._counts
         applied = self._applied
         inside = scope.open
+        aside = frozenset(traffic.aside)
         for key in traffic.received:
             if key not in applied:
                 if inside and key not in waiting:
                     counts[_is_command(key)].received += 1
-                waiting[key] = (frame.number, frame.seq, inside)
+                waiting[key] = (_NOT_IN_LINE if key in aside else frame.number, frame.seq, inside)
         for key in traffic.applied:
             receipt = waiting.pop(key, None)
-            if receipt is not None and receipt[0] > self._newest:
+            if receipt is not None and self._newest < receipt[0] < _NOT_IN_LINE:
                 self._newest = receipt[0]
             if key in applied:
                 self._again(key)
             applied.add(key)
             if inside:
                 counts[_is_command(key)].applied += 1
+        for key in traffic.dropped:
+            waiting.pop(key, None)
         if inside:
             self._repeated += traffic.repeated
+            self._dropped += len(traffic.dropped)
+            self._missing += sum(gap.last - gap.first + 1 for gap in traffic.gaps)
 
     def stopped(self) -> None:
         """The bot was stopped for good: what waited will not be applied, and that is as it should be."""
@@ -91,9 +99,16 @@ class EventAudit:
                 never=list(islice((key for key in never if _is_command(key) is commands), MOST)),
                 waiting=list(islice((key for key in waiting if _is_command(key) is commands), MOST)),
                 stopped=mine.stopped,
+                waiting_total=sum(_is_command(key) is commands for key in waiting),
             )
 
-        return EventsFound(**msgspec.structs.asdict(of(False)), repeated=self._repeated), of(True)
+        events = EventsFound(
+            **msgspec.structs.asdict(of(False)),
+            repeated=self._repeated,
+            dropped=self._dropped,
+            missing=self._missing,
+        )
+        return events, of(True)
 
     def _again(self, key: str) -> None:
         twice = self._counts[_is_command(key)].twice
@@ -155,6 +170,10 @@ class TimerAudit:
             self._fired += 1
             self._twice += not spent
             self._late = max(self._late, frame.timing.late)
+
+
+_NOT_IN_LINE = 2**63
+"""Stands for the frame of a receipt, as long as the key is not in line."""
 
 
 def _named(key: str) -> str:

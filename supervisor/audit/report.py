@@ -128,15 +128,21 @@ class CommandsFound(msgspec.Struct, frozen=True):
     twice: list[str]
     never: list[str]
     waiting: list[str]
+    """The first of them."""
     stopped: int
     """Were waiting when the bot was stopped for good."""
+    waiting_total: int = 0
 
 
 class EventsFound(CommandsFound, frozen=True):
     """The same of events."""
 
-    repeated: int
+    repeated: int = 0
     """Events and commands that came again and were dropped."""
+    dropped: int = 0
+    """Dropped because the inbox was full."""
+    missing: int = 0
+    """Numbers of streams that did not come in time."""
 
 
 class TimersFound(msgspec.Struct, frozen=True):

@@ -187,8 +187,12 @@ def _dealings(report: AuditReport) -> Iterator[tuple[str, str]]:
         if summary.received or summary.applied:
             yield (
                 name,
-                f"{summary.received:,} received, {summary.applied:,} applied, {len(summary.waiting):,} waiting",
+                f"{summary.received:,} received, {summary.applied:,} applied, {summary.waiting_total:,} waiting",
             )
+    if events.dropped:
+        yield "full", f"{events.dropped:,} events were dropped, because the inbox was full"
+    if events.missing:
+        yield "gaps", f"{events.missing:,} numbers of event streams did not come in time, and were given up"
     if events.repeated:
         yield "repeats", f"{events.repeated:,} received again, and dropped"
     if timers.fired or timers.armed:

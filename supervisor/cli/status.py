@@ -93,10 +93,33 @@ def _leader(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
         ("leader", who),
         ("tick", ", ".join(tick)),
         *slow,
+        *_inbox(status, screen),
         *short,
         *_journal(status, screen),
         *_problems(status, screen),
     ]
+
+
+_RENUMBERED = "the stream's number was applied before: where numbers begin again, name another stream"
+
+
+def _inbox(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
+    """What the leader's inbox could not keep or put in order, since the worker began."""
+    inbox = status.inbox
+    if inbox is None:
+        return []
+    parts = [
+        *(
+            [f"{inbox.waiting:,} of {inbox.most_events:,} events wait"]
+            if inbox.waiting and inbox.refused
+            else []
+        ),
+        *([f"{count(inbox.refused, 'event')} refused, it was full"] if inbox.refused else []),
+        *([f"{count(inbox.discarded, 'event')} dropped, it was full"] if inbox.discarded else []),
+        *([f"{count(inbox.missing, 'number')} missing, last in {inbox.gap}"] if inbox.missing else []),
+        *([f"{count(inbox.renumbered, 'event')} dropped, {_RENUMBERED}"] if inbox.renumbered else []),
+    ]
+    return [("inbox", screen.warn(", ".join(parts)))] if parts else []
 
 
 def _descriptors(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:

@@ -182,6 +182,19 @@ def _gauges(status: BotStatus) -> Mapping[str, tuple[str, float]]:
             max((decision.age for decision in decisions), default=0) / 1e9,
         ),
         "inbox_waiting": ("Events not yet applied.", status.inbox.waiting if status.inbox else 0),
+        "inbox_bytes": ("Bytes of events not yet applied.", status.inbox.bytes if status.inbox else 0),
+        "inbox_discarded": (
+            "Events that the leader dropped because the inbox was full.",
+            status.inbox.discarded if status.inbox else 0,
+        ),
+        "inbox_refused": (
+            "Events that the leader did not take because the inbox was full.",
+            status.inbox.refused if status.inbox else 0,
+        ),
+        "inbox_missing": (
+            "Numbers of event streams that did not come in time.",
+            status.inbox.missing if status.inbox else 0,
+        ),
         "journal_failing": ("1 while the journal can't be written.", bool(journal and journal.failing)),
         "journal_unwritten": ("Frames in no file.", journal.unwritten if journal else 0),
         "standby_ready": (

@@ -90,7 +90,7 @@ class Leading:
         last = replica.last
         left = last.about if last is not None and isinstance(last.about, Yielded) else None
         self._publisher.begin_leading()
-        replica.inbox.put_in_order()
+        replica.inbox.lead()
         if replica.frozen or replica.leader_schema.version > replica.schema.version:
             # The followers' states have a schema that this code does not write.
             self.turns.reset_frame()
@@ -132,7 +132,8 @@ class Leading:
             decision=self.decisions.open_name,
             window=self.turns.window_open(),
             slack=not self.writer.busy and (ignore_slack or self.turns.slack()),
-            successor=order is None or self._publisher.caught_up(order.to),
+            successor=order is None
+            or (self._publisher.caught_up(order.to) and not self._replica.inbox.order.unmet(order.to)),
         )
         if order is None or what_holds(boundary, order):
             return boundary
@@ -148,7 +149,14 @@ class Leading:
         assert closing is not None
         _, body, position = closing
         final = stream.leader_codec.encode(
-            stream.Final(order, deployment, body, position, self._replica.inbox.pending())
+            stream.Final(
+                order,
+                deployment,
+                body,
+                position,
+                self._replica.inbox.pending(),
+                self._replica.inbox.aside(),
+            )
         )
         sent = self._bracing.hand(order, to, final) or self._io.to_follower(to, final)
         self.turns.closed(to)
@@ -162,6 +170,7 @@ class Leading:
 
     def step_aside(self) -> None:
         """Stop leading."""
+        self._replica.inbox.follow()
         self._publisher.forget()
         self._deferred.clear()
         self.writer.let_go()
@@ -264,7 +273,7 @@ class Leading:
             case stream.Ack():
                 self._publisher.ack(worker, message)
             case stream.Offer(items=items):
-                self._replica.inbox.admit(items)
+                self._replica.inbox.admit(items, worker)
             case stream.Trial(schema=schema, changes=changes):
                 problem = self._replica.try_read(schema, changes)
                 self._io.to_follower(worker, stream.leader_codec.encode(stream.Verdict(problem)))

@@ -106,4 +106,5 @@ class ReportCounters:
             done=done,
             due=self.next_tick() if seat.role is Role.LEADING else 0,
             problems=tuple(replica.verifier.problems.values()) if seat.role is Role.LEADING else (),
+            inboxed=inbox.counts(),
         )

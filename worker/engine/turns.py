@@ -47,6 +47,7 @@ from ..model.settings import SettingsCell
 from ..model.table import StateError
 from ..replication.interfaces import WorkerIO
 from ..replication.publisher import StateStream
+from .batch_limit import MOST_BYTES, BatchLimit
 from .command_turns import (
     CommandableBot,
     CommandTurns,
@@ -75,6 +76,8 @@ class Bot(CommandableBot, Protocol):
     windows: tuple[Window, ...]
     overrun: Policy
     event_type: Any
+    batches: bool
+    """All events that wait come in one turn, to `call_events`."""
     gathers: bool
     """Whether events, timers and commands come with the tick, not in turns of their own."""
     settings: SettingsCell
@@ -84,6 +87,7 @@ class Bot(CommandableBot, Protocol):
     def call_lead(self, in_doubt: Any) -> Any: ...
     def call_tick(self, tick: Tick[Any]) -> Any: ...
     def call_event(self, event: Event) -> Any: ...
+    def call_events(self, events: list[Event]) -> Any: ...
     def call_timer(self, timer: Timer) -> Any: ...
     def call_yield(self) -> Any: ...
     def call_retire(self) -> Any: ...
@@ -124,6 +128,12 @@ class Turns:
         """Computed at the end of a turn: when the next turn is due, CLOCK_MONOTONIC ns; 0 when that may be now."""
         self._bot = bot
         self._gathers = bot.gathers
+        self._batches = BatchLimit(bot.interval) if bot.batches else None
+        self._decode = (
+            msgspec.msgpack.Decoder().decode
+            if bot.event_type is None
+            else msgspec.msgpack.Decoder(bot.event_type).decode
+        )
         self._interval = stream.replica.lost.interval = bot.interval
         self._farthest = 2 * bot.interval
         """The longest time until the next tick, ns, also if the clock goes back by up to an interval."""
@@ -175,13 +185,18 @@ class Turns:
         """Return the turn that is due now, None when there is none."""
         replica = self._replica
         inbox, timers = replica.inbox, replica.timers
-        if inbox.arrived:
-            inbox.sort_in()
+        order = inbox.order
         wall = self._wall()
+        # A loop takes them with its tick, and need not be woken for each before that.
+        if not self._gathers:
+            if inbox.arrived:
+                inbox.sort_in()
+            if order.aside:
+                inbox.release(wall)
         if self._due - wall > self._farthest:
             self._look_for_rebase(wall)
         timer = item = None
-        if not self._gathers and (inbox.line or timers.soonest <= wall):
+        if not self._gathers and (order.line or timers.soonest <= wall):
             timer = timers.due(wall)
             item = inbox.peek()
         if self._due <= wall and not (self._after_tick and (timer is not None or item is not None)):
@@ -190,13 +205,20 @@ class Turns:
                 return turn
         if timer is not None:
             return self._timer_turn(*timer, wall)
-        return self._item_turn(item) if item is not None else None
+        if item is None:
+            return None
+        if self._batches is not None and item.kind == "event":
+            return self._batch_turn(inbox.batch(self._batches.events(self._due - wall), MOST_BYTES))
+        return self._item_turn(item)
 
     def next_due(self, wall: int) -> int:
         """When the next turn is due, wall clock, at time `wall`."""
         due = self._due if self._due > wall else self._plan(wall, self._bot.overrun).due
+        if self._gathers:
+            return due
+        due = min(due, self._replica.inbox.order.due)
         timer = self._replica.timers.next
-        return due if timer is None or self._gathers else min(due, timer)
+        return due if timer is None else min(due, timer)
 
     def tick_due(self) -> int:
         """When the tick after the last is due, wall clock; 0 when no tick ever ran."""
@@ -262,8 +284,8 @@ class Turns:
         for name, _ in turn.timers:
             if timers.all().get(name) in [armed for named, armed in turn.timers if named == name]:
                 timers.spend(name, wall)
-        for item in turn.items:
-            inbox.apply(item.key, wall)
+        if turn.items:
+            inbox.apply(turn.items, wall)
         asked = turn.asked
         pause = settings = None
         if asked is not None:
@@ -290,9 +312,13 @@ class Turns:
         if asked is not None and asked.rebase:
             self.rebase()
         due = self._due
+        waits = False
         if not self._gathers:
-            due = min(due, timers.soonest or timers.look())
-        self.rests_until = 0 if due <= wall or inbox.arrived or inbox.line else mono + due - wall
+            due = min(due, timers.soonest or timers.look(), inbox.order.due)
+            waits = bool(inbox.arrived or inbox.order.line)
+        self.rests_until = 0 if due <= wall or waits else mono + due - wall
+        if self._batches is not None and turn.kind == "event":
+            self._batches.took(len(turn.items), self._mono() - turn.began)
         return frame
 
     def keep_settings(self, turn: Turn) -> None:
@@ -495,6 +521,16 @@ class Turns:
             "timer", f"timer {name}", armed.due, lambda: self._bot.call_timer(timer), timers=((name, armed),)
         )
 
+    def _batch_turn(self, items: list[Item]) -> Turn:
+        name = f"event {items[0].key}" if len(items) == 1 else f"{len(items)} events"
+        return Turn(
+            "event",
+            name,
+            items[0].at,
+            lambda: self._bot.call_events([self._event(item) for item in items]),
+            items=tuple(items),
+        )
+
     def _item_turn(self, item: Item) -> Turn:
         if item.kind == "event":
             return Turn(
@@ -514,7 +550,7 @@ class Turns:
         replica = self._replica
         events: list[Event] = []
         commands: list[Command] = []
-        items = replica.inbox.pending()
+        items = replica.inbox.ready(wall)
         for item in items:
             if item.kind == "event":
                 events.append(self._event(item))
@@ -537,13 +573,11 @@ class Turns:
         turn.call = partial(self._bot.call_tick, tick)
 
     def _event(self, item: Item) -> Event:
-        kind = self._bot.event_type
-        data = (
-            msgspec.msgpack.decode(item.data)
-            if kind is None
-            else msgspec.msgpack.decode(item.data, type=kind)
-        )
-        return Event(item.key, data, item.at)
+        mark = self._replica.inbox.mark_of(item.key)
+        data = self._decode(item.data)
+        if mark is not None:
+            return Event(item.key, data, item.at, item.stream, item.n, mark.gap, mark.late)
+        return Event(item.key, data, item.at, item.stream, item.n)
 
     def _emit(
         self,
@@ -568,7 +602,7 @@ class Turns:
             timing=timing,
             changes=replica.cells.collect(replica.state),
             traffic=(inbox.traffic(applied) or _QUIET)
-            if applied or inbox.received or inbox.repeated
+            if applied or inbox.received or inbox.repeated or inbox.drops
             else _QUIET,
             timers=timers.take_changes() if timers.changes else {},
             paused=paused,

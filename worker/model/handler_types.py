@@ -23,6 +23,13 @@ class Event(msgspec.Struct, frozen=True):
     key: str
     data: Any
     at: int
+    stream: str = ""
+    n: int | None = None
+    """Its number in the stream, None when it was put without one."""
+    gap: tuple[int, int] | None = None
+    """The first and last number before this one that did not come within `hold_events`, and were given up."""
+    late: bool = False
+    """It came after higher numbers were applied: it is in a gap that was told, or before the stream's first number."""
 
 
 class Timer(msgspec.Struct, frozen=True):

@@ -3,28 +3,43 @@
 During a handoff the old and the new worker both receive events, so an event can reach both, or only one of them. Each
 puts what it receives into its inbox under the event's key. The leader applies an item once, in a turn, and that turn's
 frame has the key; a follower offers what it received to the leader and drops what the leader reports as applied. An
-operator's commands take the same way, so they too run once across a handoff.
+operator's commands take the same way, so they too run once across a handoff. In which order events are applied is in
+`protocol/event_order.py`.
 
 The number and the age of the keys remembered as applied are bounded; an event whose key was forgotten would be applied
-again if it came again. `remembered`, `limit` and `forgotten` make the bound visible.
+again if it came again, unless it has a number. `remembered`, `limit` and `forgotten` make the bound visible.
 """
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
-from typing import Any
+from itertools import islice
+from typing import Any, Literal
 
 import msgspec
 
+from ...protocol import size
 from ...protocol.errors import NeverblinkError
-from ...protocol.frame import COMMAND, Item, Traffic
+from ...protocol.event_order import EventOrder, Mark, gap_of, size_of
+from ...protocol.frame import COMMAND, Item, NumberGap, Traffic
+from ...protocol.link import Inboxed
 from ...protocol.text import is_encodable
 from ...protocol.wire import NOT_ENCODABLE
 
-__all__ = ["EventError", "Inbox", "command_key"]
+__all__ = ["MOST_BYTES", "EventError", "Inbox", "InboxBound", "InboxFull", "WhenFull", "command_key"]
+
+WhenFull = Literal["refuse", "drop-oldest", "keep-latest"]
+
+MOST_BYTES = 48 * 1024 * 1024
+"""The largest bound of an inbox in bytes: all that waits has to go to a successor in one message."""
+
+_REPORTED_AT_ONCE = 2_000
+"""How many waiting events a frame reports: the first frame of a leader is not to be a long one."""
 
 _encoder = msgspec.msgpack.Encoder()
+_ONE_WORD = 2**63
 
 
 class EventError(NeverblinkError):
@@ -35,49 +50,128 @@ class EventError(NeverblinkError):
         self.key = key
 
 
-class Inbox:
-    """Items by key, in the order in which they were first received.
+class InboxFull(EventError):
+    """The inbox has no room for the event, which was not taken."""
 
-    `put` may be called from any thread and between turns; everything else belongs to the worker's own thread.
-    `wall` returns wall-clock ns; `wake` is called when something was put.
+
+class InboxBound(msgspec.Struct, frozen=True):
+    """How much may wait in the inbox, and what happens to an event that finds it full.
+
+        inbox_bound = InboxBound(events=50_000, bytes="16MiB", when_full="drop-oldest")
+
+    `events` is a count, `bytes` a size of at most 48MiB. `when_full` is "refuse" (`put` raises `InboxFull`),
+    "drop-oldest", or "keep-latest" (of each `stream` only the newest event is kept; one without a stream is refused).
     """
 
-    def __init__(self, wall: Callable[[], int], wake: Callable[[], None], limit: int, age: int) -> None:
+    events: int = 200_000
+    bytes: int | str = "32MiB"
+    when_full: WhenFull = "refuse"
+
+    @property
+    def size(self) -> int:
+        """`bytes` as a number. Raises `SizeError`."""
+        return size.parse(self.bytes) if isinstance(self.bytes, str) else self.bytes
+
+
+class Inbox:
+    """Items by key, in the order in which they will be applied.
+
+    `put` may be called from any thread and between turns; everything else belongs to the worker's own thread.
+    `wall` returns wall-clock ns; `wake` is called when something was put. Keys of applied events are remembered up to
+    `limit`, for `age` ns; an event waits up to `hold` ns for those before it.
+    """
+
+    def __init__(
+        self,
+        wall: Callable[[], int],
+        wake: Callable[[], None],
+        limit: int,
+        age: int,
+        hold: int = 1_000_000_000,
+        bound: InboxBound | None = None,
+    ) -> None:
         self.limit = limit
+        self.bound = bound or InboxBound()
+        self.most_bytes = self.bound.size
+        self.order = EventOrder(hold)
         self.forgotten = 0
+        """Keys that are no longer remembered."""
+        self.dropped = 0
+        """Events that were dropped because the inbox was full."""
+        self.refused = 0
+        """Events that were not taken because the inbox was full."""
+        self.missing = 0
+        """Numbers that were given up."""
+        self.renumbered = 0
+        """Events that were dropped because an event of the same stream and number was applied, under a key that is not
+        remembered."""
+        self.last_gap: NumberGap | None = None
+        self.last_renumbered: Item | None = None
+        self.arrived: deque[Item] = deque()
+        """Items that were put and are not in `order` yet."""
+        self.received: dict[str, None] = {}
+        """The keys received that no frame has reported."""
+        self.repeated = 0
+        """How many known items came again since the last frame."""
         self._wall = wall
         self._wake = wake
         self._age = age
-        self.arrived: deque[Item] = deque()
-        """Items that were put and are not in `line` yet."""
-        self.line: OrderedDict[str, Item] = OrderedDict()
-        """Items that wait for their turn, by key."""
-        self.received: dict[str, None] = {}
-        """The keys received since the last `traffic`."""
-        self.repeated = 0
-        """How many known items came again since then."""
+        self._lock = threading.RLock()
+        """For what `put` changes. A signal's handler may call it in the middle of another `put`."""
+        self._arrived_size = 0
+        self._overflowed: deque[Item] = deque(maxlen=max(1, limit))
+        """What was dropped of `arrived`, without its data."""
+        self.drops: list[str] = []
+        """The keys dropped that no frame has reported."""
+        self._came: list[str] = []
+        """The keys received and applied that no frame has reported."""
+        self._gaps: list[NumberGap] = []
+        self._numbers: dict[str, None] = {}
+        """The streams of which events were applied since the last frame."""
         self._applied: OrderedDict[str, int] = OrderedDict()
 
     # for the bot
 
-    def put(self, key: str, event: Any) -> None:
+    def put(self, key: str, event: Any, stream: str = "", n: int | None = None) -> None:
         """Have `event` applied once, in a turn of `on_event`, by the process that leads then.
 
         `key` identifies the event at its source (a fill's id, for example): the same key put again, here or in
-        another process, is dropped. Raises `EventError` when the key is not a string or the event cannot be encoded.
+        another process, is dropped. `n` is the event's number in `stream`, where its source numbers what it sends: one
+        more than that of the event before it. Such events are applied by their numbers; see `docs/authors.md`.
+
+        Raises `EventError` when the key is not a string or the event cannot be encoded, and `InboxFull` when the inbox
+        is full.
         """
         if type(key) is not str or not key or key.startswith(COMMAND):
             raise EventError(key, f"a key is a non-empty str that does not begin with {COMMAND!r}")
-        if not is_encodable(key):
+        if not key.isascii() and not is_encodable(key):
             raise EventError(key, "a key must be UTF-8, without surrogates")
+        if stream and (type(stream) is not str or not is_encodable(stream)):
+            raise EventError(key, f"stream={stream!r}: a stream's name is UTF-8 text")
+        if n is not None and (type(n) is not int or not 0 <= n < _ONE_WORD):
+            raise EventError(key, f"n={n!r}: the number in a stream is an int from 0 to 2**63 - 1")
         try:
             data = _encoder.encode(event)
         except NOT_ENCODABLE as problem:
             raise EventError(
                 key, f"{problem}; put data that msgspec can encode, such as a dict or a Struct"
             ) from None
-        self.arrived.append(Item(key, "event", data, self._wall()))
-        self._wake()
+        item = Item(key, "event", data, self._wall(), stream, n)
+        length = len(data) + len(key)
+        order = self.order
+        with self._lock:
+            arrived = self.arrived
+            if (
+                len(arrived) + len(order) >= self.bound.events
+                or self._arrived_size + order.size + length > self.most_bytes
+            ):
+                self._make_room(item, length)
+                arrived = self.arrived
+            first = not arrived
+            arrived.append(item)
+            self._arrived_size += length
+        if first:
+            self._wake()
 
     # for the engine
 
@@ -87,99 +181,368 @@ class Inbox:
 
     @property
     def waiting(self) -> int:
-        return len(self.line) + len(self.arrived)
+        return len(self.order) + len(self.arrived)
+
+    @property
+    def size(self) -> int:
+        """Bytes that wait."""
+        return self.order.size + self._arrived_size
 
     def command(self, key: str, name: str, args: dict[str, Any]) -> None:
-        """Put an operator's command into the inbox."""
-        self.arrived.append(Item(command_key(key), "command", _encoder.encode((name, args)), self._wall()))
+        """Add an operator's command to the items that wait. There is always room for it."""
+        item = Item(command_key(key), "command", _encoder.encode((name, args)), self._wall())
+        with self._lock:
+            self.arrived.append(item)
+            self._arrived_size += size_of(item)
 
     def knows_applied(self, key: str) -> bool:
         """Whether the item is remembered as applied."""
         return key in self._applied
 
     def sort_in(self) -> list[Item]:
-        """Move what was put since the last call into `line`, and return the new items."""
+        """Take over what was put since the last call; return the items that are new."""
+        with self._lock:
+            arrived, self.arrived = self.arrived, deque()
+            self._arrived_size = 0
+            overflowed = list(self._overflowed)
+            self._overflowed.clear()
+        if overflowed:
+            self._note_dropped(overflowed)
+        applied, received, add = self._applied, self.received, self.order.arrived
+        now = self._wall()
         new: list[Item] = []
-        while self.arrived:
-            item = self.arrived.popleft()
-            if self._admit(item):
+        for item in arrived:
+            key = item.key
+            if key in applied:
+                self.repeated += 1
+            elif add(item, now):
+                received[key] = None
                 new.append(item)
+            else:
+                self._note_repeated(item)
+        if self.order.size > self.most_bytes or len(self.order) > self.bound.events:
+            self._trim()
         return new
 
-    def admit(self, items: Iterable[Item]) -> None:
-        """Add items that another worker received."""
-        for item in items:
-            self._admit(item)
-
-    def put_in_order(self) -> None:
-        """Sort what waits by time of receipt, in whichever process that was. Called when this worker begins to lead."""
+    def admit(self, items: Iterable[Item], worker: str = "") -> None:
+        """Take over what a follower, `worker`, has received, as far as there is room."""
+        # What our own feed has brought until now came before.
         self.sort_in()
-        self.line = OrderedDict(sorted(self.line.items(), key=lambda pair: pair[1].at))
-        # Its first frame reports all of them as received, in the order of the turns to come.
-        self.received = dict.fromkeys(self.line)
+        now, order, bound = self._wall(), self.order, self.bound
+        for item in items:
+            if item.key in self._applied:
+                self.repeated += 1
+                order.meet(worker, item.stream)
+            elif (
+                (len(order) >= bound.events or order.size >= self.most_bytes)
+                and item.kind == "event"
+                and item.key not in order
+            ):
+                # It stays where it is, and is offered again.
+                continue
+            elif order.offered(item, now, worker):
+                self.received[item.key] = None
+            else:
+                self._note_repeated(item)
+
+    def lead(self) -> None:
+        """This worker becomes the leader: apply what waits, the leader's before it first."""
+        self.sort_in()
+        self.order.lead(self._wall())
+        # Its first frames report all of it as received, in the order in which it will be applied.
+        self.received = dict.fromkeys((*self.order.line, *self.order.aside))
+
+    def follow(self) -> None:
+        """Another worker leads."""
+        self.order.follow()
+
+    def handed(self, items: Iterable[Item], aside: Iterable[str]) -> None:
+        """The final frame of the leader before has these waiting, in the order in which it would have applied them."""
+        self.order.theirs.clear()
+        self.order.reported((item for item in items if item.key not in self._applied), aside, self._wall())
 
     def peek(self) -> Item | None:
         """Return the next item to apply."""
-        return next(iter(self.line.values())) if self.line else None
+        line = self.order.line
+        return next(iter(line.values())) if line else None
 
-    def apply(self, key: str, at: int) -> None:
-        """Record that the item was applied in the turn at `at`, and remove it from `line`."""
-        self.line.pop(key, None)
-        self._remember(key, at)
+    def batch(self, events: int, most_bytes: int) -> list[Item]:
+        """Return the next items to apply: a command alone, or events up to so many and so many bytes, at least one."""
+        taken: list[Item] = []
+        for item in islice(self.order.line.values(), events):
+            if item.kind == "command" or (taken and most_bytes < len(item.data)):
+                return taken or [item]
+            most_bytes -= len(item.data)
+            taken.append(item)
+        return taken
+
+    def ready(self, now: int) -> list[Item]:
+        """Return everything that the leader may apply now, in order."""
+        self.sort_in()
+        self.release(now)
+        return list(self.order.line.values())
+
+    def release(self, now: int) -> None:
+        """Put in line what has waited long enough for what comes before it. What has arrived was sorted in."""
+        order = self.order
+        if order.aside and not 0 < order.due - now <= order.hold:
+            for key in order.release(now):
+                self.received[key] = None
+
+    def mark_of(self, key: str) -> Mark | None:
+        """What is unusual about an item in line."""
+        return self.order.marks.get(key)
+
+    def apply(self, items: Iterable[Item], at: int) -> None:
+        """The items, which are still in line, were applied in the turn at `at`."""
+        applied, received, numbers = self.order.apply, self.received, self._numbers
+        came = self._came
+        for item in items:
+            key = item.key
+            _, mark = applied(key)
+            if key in received:
+                del received[key]
+                came.append(key)
+            if item.n is not None:
+                numbers[item.stream] = None
+                if mark is not None and (gap := gap_of(item, mark)) is not None:
+                    self._gaps.append(gap)
+                    self.missing += gap.last - gap.first + 1
+                    self.last_gap = gap
+        self._remember([item.key for item in items], at)
 
     def traffic(self, applied: tuple[str, ...]) -> Traffic | None:
-        """Return what changed in the inbox since the frame before, for a frame; None when nothing did."""
-        if not (applied or self.received or self.repeated):
+        """Return what the next frame reports of the inbox, None when there is nothing to report."""
+        received = self.received
+        if not (applied or received or self.repeated or self.drops):
             return None
-        waiting = tuple(self.line[key] for key in self.received if key in self.line)
-        traffic = Traffic(tuple(self.received), applied, self.repeated, waiting)
-        self.received.clear()
+        came = tuple(self._came)
+        reported: tuple[str, ...] = ()
+        waiting: list[Item] = []
+        aside: list[str] = []
+        if received:
+            order = self.order
+            if len(received) <= _REPORTED_AT_ONCE:
+                reported = tuple(received)
+                received.clear()
+            else:
+                reported = tuple(islice(received, _REPORTED_AT_ONCE))
+                for key in reported:
+                    del received[key]
+            for key in reported:
+                item = order.line.get(key)
+                if item is None and key in order.aside:
+                    item = order.aside[key][0]
+                    aside.append(key)
+                if item is not None:
+                    waiting.append(item)
+        done = self.order.done
+        traffic = Traffic(
+            came + reported,
+            applied,
+            self.repeated,
+            tuple(waiting),
+            tuple(aside),
+            tuple(self.drops),
+            {stream: done[stream].ranges() for stream in self._numbers if stream in done}
+            if self._numbers
+            else {},
+            tuple(self._gaps),
+        )
         self.repeated = 0
+        self._came.clear()
+        self.drops.clear()
+        self._numbers.clear()
+        self._gaps.clear()
         return traffic
 
     def absorb(self, traffic: Traffic, at: int) -> None:
-        """Follow a leader's frame: drop what it applied."""
-        for key in traffic.applied:
-            self.apply(key, at)
-        self.admit(traffic.waiting)
-        # What the leader has reported need not be reported by its successor, and its repeats are not ours.
-        for key in (*traffic.received, *traffic.applied):
-            self.received.pop(key, None)
+        """Follow the leader: drop what it applied."""
+        order, received = self.order, self.received
+        gone = (*traffic.applied, *traffic.dropped) if traffic.dropped else traffic.applied
+        if gone:
+            applied = order.apply
+            for key in gone:
+                applied(key)
+                received.pop(key, None)
+            self._remember(gone, at)
+        if traffic.waiting:
+            order.reported(traffic.waiting, traffic.aside, at)
+        # A successor need not report again what the leader has reported, and its repeats are not ours.
+        for key in traffic.received:
+            received.pop(key, None)
         self.repeated = 0
+        if traffic.numbers:
+            order.follow_numbers(traffic.numbers)
+        for gap in traffic.gaps:
+            self.missing += gap.last - gap.first + 1
+            self.last_gap = gap
 
     def pending(self) -> list[Item]:
-        """Return everything that waits, in order."""
+        """Return everything that is known to wait: a leader's line first, then what waits aside."""
         self.sort_in()
-        return list(self.line.values())
+        return list(self.order.items())
+
+    def aside(self) -> tuple[str, ...]:
+        """The keys of what waits aside."""
+        return tuple(self.order.aside)
+
+    def only_here(self) -> list[Item]:
+        """A follower's: what it received and its leader has not reported."""
+        self.sort_in()
+        line = self.order.line
+        return [line[key] for key in self.received if key in line]
+
+    def counts(self) -> Inboxed:
+        """What a report says of it."""
+        gap = self.last_gap
+        return Inboxed(
+            self.size,
+            self.bound.events,
+            self.most_bytes,
+            len(self.order.aside),
+            self.dropped,
+            self.refused,
+            self.missing,
+            f"{gap.stream}: {gap.first} to {gap.last}" if gap is not None else "",
+            self.renumbered,
+        )
 
     def memory(self) -> tuple[tuple[str, int], ...]:
-        """Return the remembered keys, oldest first, each with the wall time of its turn."""
+        """Return the keys remembered, oldest first, with the wall clock of their turn."""
         return tuple(self._applied.items())
 
-    def restore(self, memory: Iterable[tuple[str, int]], waiting: Iterable[Item] = ()) -> None:
-        """Take over another worker's remembered keys and waiting items; drop items here that it has applied."""
+    def numbers(self) -> dict[str, tuple[tuple[int, int], ...]]:
+        """Return the numbers applied, by stream."""
+        return {stream: numbers.ranges() for stream, numbers in self.order.done.items()}
+
+    def restore(
+        self,
+        memory: Iterable[tuple[str, int]],
+        waiting: Iterable[Item] = (),
+        aside: Iterable[str] = (),
+        numbers: dict[str, tuple[tuple[int, int], ...]] | None = None,
+    ) -> None:
+        """Begin with another worker's memory and waiting items; items here that it remembers were applied."""
         self._applied = OrderedDict(memory)
-        self.admit(waiting)
-        for key in [key for key in self.line if key in self._applied]:
-            del self.line[key]
+        order = self.order
+        for key in [item.key for item in order.items() if item.key in self._applied]:
+            order.remove(key)
             self.received.pop(key, None)
+        order.begin(numbers or {})
+        order.reported((item for item in waiting if item.key not in self._applied), aside, self._wall())
 
-    def _admit(self, item: Item) -> bool:
-        if item.key in self._applied or item.key in self.line:
-            self.repeated += 1
-            return False
-        self.line[item.key] = item
-        self.received[item.key] = None
-        return True
+    def _note_repeated(self, item: Item) -> None:
+        self.repeated += 1
+        if item.n is not None and item.key not in self.order:
+            self.renumbered += 1
+            self.last_renumbered = item
 
-    def _remember(self, key: str, at: int) -> None:
-        applied = self._applied
-        applied[key] = at
-        applied.move_to_end(key)
-        oldest = at - self._age
-        while applied and (len(applied) > self.limit or next(iter(applied.values())) < oldest):
+    def _remember(self, keys: Iterable[str], at: int) -> None:
+        applied, limit = self._applied, self.limit
+        for key in keys:
+            if key in applied:
+                applied.move_to_end(key)
+            applied[key] = at
+        while len(applied) > limit:
             applied.popitem(last=False)
             self.forgotten += 1
+        oldest = at - self._age
+        while applied and next(iter(applied.values())) < oldest:
+            applied.popitem(last=False)
+            self.forgotten += 1
+
+    # when it is full
+
+    def _make_room(self, item: Item, length: int) -> None:
+        """Drop something for `item`, or raise `InboxFull`.
+
+        What is in `order` belongs to another thread, which drops there. Until it does, as many may wait in `arrived`.
+        """
+        bound = self.bound
+        if length <= self.most_bytes and bound.when_full != "refuse":
+            while len(self.arrived) >= bound.events or self._arrived_size + length > self.most_bytes:
+                dropped = (
+                    self._drop_oldest() if bound.when_full == "drop-oldest" else self._drop_superseded(item)
+                )
+                if not dropped:
+                    break
+            else:
+                return
+        self.refused += 1
+        raise InboxFull(
+            item.key,
+            f"the inbox is full: {len(self.arrived) + len(self.order):,} events and "
+            f"{self._arrived_size + self.order.size:,} bytes wait, at most {bound.events:,} and {self.most_bytes:,} "
+            "may: take them in batches with on_events, or declare another inbox_bound",
+        )
+
+    def _drop_oldest(self) -> bool:
+        """Drop the oldest event in `arrived`; return whether there was one."""
+        for at, item in enumerate(self.arrived):
+            if item.kind == "event":
+                del self.arrived[at]
+                self._drop_arrived(item)
+                return True
+        return False
+
+    def _drop_superseded(self, item: Item) -> bool:
+        """Drop the events in `arrived` that have a later one in their stream; return whether there was one."""
+        latest: dict[str, Item] = {one.stream: one for one in self.arrived if one.stream}
+        if item.stream:
+            latest[item.stream] = item
+        kept: deque[Item] = deque()
+        before, self.arrived = self.arrived, kept
+        for one in before:
+            if one.kind == "event" and one.stream and latest[one.stream] is not one:
+                self._drop_arrived(one)
+            else:
+                kept.append(one)
+        return len(kept) < len(before)
+
+    def _drop_arrived(self, item: Item) -> None:
+        self._arrived_size -= size_of(item)
+        self.dropped += 1
+        self._overflowed.append(msgspec.structs.replace(item, data=b""))
+
+    def _trim(self) -> None:
+        """Drop what is too much in `order`, between two turns."""
+        bound, order = self.bound, self.order
+        if bound.when_full == "refuse":
+            return
+        latest: dict[str, str] = {}
+        if bound.when_full == "keep-latest":
+            latest = {item.stream: item.key for item in order.line.values() if item.stream}
+        dropped: list[Item] = []
+        count, length = len(order), order.size
+        for item in order.line.values():
+            if count <= bound.events and length <= self.most_bytes:
+                break
+            if item.kind == "command" or (
+                bound.when_full == "keep-latest" and latest.get(item.stream, item.key) == item.key
+            ):
+                continue
+            dropped.append(item)
+            count -= 1
+            length -= size_of(item)
+        self.dropped += len(dropped)
+        self._note_dropped(dropped)
+
+    def _note_dropped(self, items: list[Item]) -> None:
+        """These were dropped: a leader has to report it, or another process would bring them again."""
+        order = self.order
+        items = [item for item in items if item.key not in self._applied]
+        for item in items:
+            self.received.pop(item.key, None)
+            if not order.leading:
+                order.remove(item.key)
+                continue
+            order.skip(item)
+            self.drops.append(item.key)
+            if item.n is not None:
+                self._numbers[item.stream] = None
+        if order.leading:
+            self._remember([item.key for item in items], self._wall())
 
 
 def command_key(key: str) -> str:

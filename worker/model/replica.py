@@ -143,6 +143,8 @@ class Replica:
                 self.settings.packed,
                 self.ahead,
                 self.lost.times,
+                self.inbox.aside(),
+                self.inbox.numbers(),
             ),
             # With those whose outcome has no frame yet: the next leader gets them as in doubt.
             open=(*self._unsettled.values(), *self.open.values()),
@@ -188,7 +190,8 @@ class Replica:
         self._load(head.schema, head.cells)
         self.settings.take(settings)
         self.timers.restore(head.vitals.timers)
-        self.inbox.restore(head.vitals.applied, head.vitals.waiting)
+        vitals = head.vitals
+        self.inbox.restore(vitals.applied, vitals.waiting, vitals.aside, vitals.numbers)
         self.paused = head.vitals.paused
         self.open = {opened.id: opened for opened in head.open}
         self._unsettled = {}

@@ -46,6 +46,7 @@ __all__ = [
     "Unreadable",
 ]
 
+OFFERED_AT_ONCE = 1_000
 ACK_FRAMES = 16
 ACK_WITHIN = 20_000_000
 PATIENCE = 1_000_000_000
@@ -151,8 +152,9 @@ class Follower:
             self.offer(waiting)
 
     def offer(self, items: list[Item]) -> None:
-        """Send items of the inbox to the leader."""
-        self._io.to_leader(Offer(items))
+        """Pass on what came in here, in messages that the leader can take between two turns."""
+        for at in range(0, len(items), OFFERED_AT_ONCE):
+            self._io.to_leader(Offer(items[at : at + OFFERED_AT_ONCE]))
 
     def keep_in_touch(self, now: int) -> None:
         """Subscribe again if the leader has been silent for too long. Call it regularly."""
@@ -253,7 +255,7 @@ class Follower:
         if self._replica.number != frame.number:
             self._io.to_leader(Declined(message.order, "frames before the final one are missing"))
             return events
-        self._replica.inbox.admit(message.pending)
+        self._replica.inbox.handed(message.pending, message.aside)
         return [*events, TakeOver(message.order, message.deployment)]
 
     def _apply(

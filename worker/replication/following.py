@@ -216,7 +216,7 @@ class Following:
     def heartbeat(self, now: int, tick_due: int) -> list[SeatEvent]:
         """Do regular checks. `tick_due`: when the leader's next tick is or was due (wall ns), 0 when unknown."""
         self._follower.keep_in_touch(now)
-        waiting = self._replica.inbox.pending()
+        waiting = self._replica.inbox.only_here()
         if waiting:
             # Repeated, because an offer may be lost. The leader ignores known keys.
             self._follower.offer(waiting)

@@ -19,7 +19,7 @@ from ..engine.session import BotSession
 from ..engine.turns import Bot
 from ..io.output import WorkerOutput, unfailing_output
 from ..model.cells import Cells
-from ..model.inbox import Inbox
+from ..model.inbox import Inbox, InboxBound
 from ..model.migration import Migrations
 from ..model.replica import Replica
 from ..replication.interfaces import WorkerIO
@@ -38,6 +38,9 @@ class Runnable(Bot, Protocol):
     """Where its code is, to name a line of it."""
     remember: tuple[int, int]
     """How many applied keys are remembered, and for how long (ns)."""
+    hold_events: int
+    """How long an event waits for those before it, ns."""
+    inbox_bound: InboxBound
 
     def cells(self) -> Cells: ...
     def offers(self) -> Offers: ...
@@ -73,7 +76,7 @@ class Bootstrap:
 def build_engine(me: Assignment, bot: Runnable, io: WorkerIO, *, imported: int) -> Engine:
     """Make the engine of `bot` as worker `me`, about to start. `imported`: how long importing took, ns."""
     limit, age = bot.remember
-    inbox = Inbox(io.clock.wall, io.wake, limit, age)
+    inbox = Inbox(io.clock.wall, io.wake, limit, age, bot.hold_events, bot.inbox_bound)
     cells = bot.cells()
     hello = hello_of(me, cells.schema, bot.interval, bot.windows, bot.offers())
     replica = Replica(cells, cells.schema, bot.migrations, inbox, bot.settings)

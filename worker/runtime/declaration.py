@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from ...protocol import duration
 from ...protocol.errors import NeverblinkError
@@ -12,10 +12,12 @@ from ...protocol.grid import Policy
 from ...protocol.link import Offers
 from ...protocol.window import Window
 from ..model.commands import Declared
+from ..model.inbox import MOST_BYTES, InboxBound, WhenFull
 from ..model.settings import SettingsCell, SettingsError
 
 __all__ = [
     "BotError",
+    "inbox_bound_of",
     "interval_of",
     "modules_of",
     "offers_of",
@@ -82,6 +84,29 @@ def overrun_of(name: str, overrun: Any) -> Policy:
     if overrun not in ("skip", "catch-up"):
         raise BotError(f'bot {name}: overrun = {overrun!r}: expected "skip" or "catch-up"')
     return overrun
+
+
+def inbox_bound_of(name: str, bound: Any) -> InboxBound:
+    """The bound of a bot's inbox. Raises `BotError`."""
+    if not isinstance(bound, InboxBound):
+        raise BotError(
+            f'bot {name}: inbox_bound is a {type(bound).__name__}: expected InboxBound(events=50_000, bytes="16MiB")'
+        )
+    if type(bound.events) is not int or bound.events < 1:
+        raise BotError(
+            f"bot {name}: inbox_bound: events={bound.events!r}: expected a whole number of at least 1"
+        )
+    if bound.when_full not in get_args(WhenFull):
+        raise BotError(
+            f"bot {name}: inbox_bound: when_full={bound.when_full!r}: expected one of {', '.join(get_args(WhenFull))}"
+        )
+    try:
+        largest = bound.size
+    except NeverblinkError as problem:
+        raise BotError(f"bot {name}: inbox_bound: bytes={bound.bytes!r}: {problem}") from None
+    if type(largest) is not int or not 1 <= largest <= MOST_BYTES:
+        raise BotError(f"bot {name}: inbox_bound: bytes={bound.bytes!r}: expected a size of up to 48MiB")
+    return bound
 
 
 def settings_of(name: str, defaults: Any, show: Callable[[Any], None] = lambda _: None) -> SettingsCell:

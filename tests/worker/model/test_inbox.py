@@ -14,6 +14,7 @@ from neverblink.protocol.frame import Item, Traffic
 from neverblink.worker.model.inbox import EventError, Inbox
 
 HOUR = 3600 * 10**9
+HOLD = 2 * 10**9
 
 
 class Clock:
@@ -27,6 +28,11 @@ class Clock:
 
 def inbox(limit: int = 1000, age: int = HOUR, clock: Clock | None = None) -> Inbox:
     return Inbox((clock or Clock()).wall, lambda: None, limit, age)
+
+
+def applied(box: Inbox, key: str, at: int) -> None:
+    """The leader has applied it."""
+    box.apply([Item(key, "event", b"", at)], at)
 
 
 def keys(items: list[Item]) -> list[str]:
@@ -47,7 +53,7 @@ def test_items_wait_in_the_order_in_which_they_were_received() -> None:
     first = box.peek()
     assert first is not None
     assert (first.key, first.kind, msgspec.msgpack.decode(first.data)) == ("c", "event", {"said": "c"})
-    box.apply("c", 1)
+    applied(box, "c", 1)
     assert keys(box.pending()) == ["a", "b"]
     assert (box.waiting, box.remembered) == (2, 1)
 
@@ -64,7 +70,7 @@ def test_a_key_put_again_is_dropped_and_counted() -> None:
     box.put("fill-1", 1)
     box.put("fill-1", 2)
     assert keys(box.sort_in()) == ["fill-1"]
-    box.apply("fill-1", 5)
+    applied(box, "fill-1", 5)
     box.put("fill-1", 3)
     assert box.sort_in() == []
     assert box.traffic(("fill-1",)) == Traffic(("fill-1",), ("fill-1",), 2)
@@ -113,7 +119,7 @@ def test_a_command_waits_among_the_events_under_a_prefixed_key() -> None:
 def test_the_number_of_remembered_keys_is_bounded_and_forgotten_keys_are_counted() -> None:
     box = inbox(limit=3)
     for at, key in enumerate("abcde"):
-        box.apply(key, at)
+        applied(box, key, at)
     assert box.memory() == (("c", 2), ("d", 3), ("e", 4))
     assert (box.remembered, box.limit, box.forgotten) == (3, 3, 2)
 
@@ -121,14 +127,14 @@ def test_the_number_of_remembered_keys_is_bounded_and_forgotten_keys_are_counted
 def test_keys_older_than_the_age_limit_are_forgotten() -> None:
     box = inbox(age=100)
     for at, key in ((0, "a"), (50, "b"), (100, "c"), (151, "d")):
-        box.apply(key, at)
+        applied(box, key, at)
     assert box.memory() == (("c", 100), ("d", 151))
     assert box.forgotten == 2
 
 
 def test_an_inbox_with_a_limit_of_zero_remembers_no_key() -> None:
     box = inbox(limit=0)
-    box.apply("a", 1)
+    applied(box, "a", 1)
     assert box.memory() == ()
     assert box.forgotten == 1
 
@@ -136,7 +142,7 @@ def test_an_inbox_with_a_limit_of_zero_remembers_no_key() -> None:
 def test_a_key_applied_again_is_remembered_from_then_on() -> None:
     box = inbox(limit=2)
     for at, key in enumerate("abac"):
-        box.apply(key, at)
+        applied(box, key, at)
     assert box.memory() == (("a", 2), ("c", 3))
 
 
@@ -146,11 +152,11 @@ def test_a_key_applied_again_is_remembered_from_then_on() -> None:
     st.integers(0, 200),
 )
 def test_the_bounds_hold_for_any_order_of_applied_keys(
-    applied: list[tuple[str, int]], limit: int, age: int
+    story: list[tuple[str, int]], limit: int, age: int
 ) -> None:
     box = inbox(limit, age)
-    for key, at in applied:
-        box.apply(key, at)
+    for key, at in story:
+        applied(box, key, at)
         assert box.remembered <= limit
         assert all(found == key or seen >= at - age for found, seen in box.memory()[:1])
 
@@ -200,15 +206,15 @@ def test_a_restored_memory_also_drops_items_not_yet_in_line() -> None:
     assert box.pending() == []
 
 
-def test_a_successor_orders_all_items_by_time_of_receipt() -> None:
+def test_a_successor_applies_what_the_leader_had_in_line_before_what_it_received_itself() -> None:
     clock = Clock()
     old, successor = inbox(clock=clock), inbox(clock=clock)
-    for box, key in ((old, "1"), (successor, "2"), (old, "3"), (successor, "3"), (successor, "4")):
+    old.lead()
+    for box, key in ((successor, "2"), (old, "1"), (old, "3"), (successor, "3"), (successor, "4")):
         box.put(key, None)
-    successor.sort_in()
-    successor.admit(old.pending())
-    successor.put_in_order()
-    assert keys(successor.pending()) == ["1", "2", "3", "4"]
+    successor.handed(old.pending(), old.aside())
+    successor.lead()
+    assert keys(successor.pending()) == ["1", "3", "2", "4"]
 
 
 # --- two workers, and a handoff anywhere ---
@@ -221,6 +227,7 @@ class Pair:
         self.clock = Clock()
         self.boxes = [inbox(limit, clock=self.clock) for _ in range(2)]
         self.leader = 0
+        self.boxes[0].lead()
         self.offers: list[tuple[int, list[Item]]] = []
         self.applied: list[str] = []
         self.told: set[str] = set()
@@ -244,10 +251,11 @@ class Pair:
     def turn(self) -> None:
         box = self.boxes[self.leader]
         box.sort_in()
+        box.release(self.clock.now)
         item = box.peek()
         if item is not None:
             self.applied.append(item.key)
-            box.apply(item.key, self.clock.wall())
+            applied(box, item.key, self.clock.wall())
         self.frame(() if item is None else (item.key,))
 
     def frame(self, applied: tuple[str, ...]) -> None:
@@ -261,13 +269,16 @@ class Pair:
     def hand_over(self) -> None:
         old, successor = self.boxes[self.leader], self.boxes[1 - self.leader]
         self.frame(())
-        successor.admit(old.pending())
+        successor.handed(old.pending(), old.aside())
+        old.follow()
+        successor.lead()
         self.leader = 1 - self.leader
 
     def finish(self) -> None:
         """Let each worker lead once more and apply what waits."""
         for _ in range(2):
             while self.boxes[self.leader].waiting:
+                self.clock.now += HOLD
                 self.turn()
             self.hand_over()
 

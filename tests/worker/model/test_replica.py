@@ -14,6 +14,7 @@ from neverblink.protocol.frame import (
     NOTHING,
     Changes,
     Frame,
+    Item,
     Kind,
     Led,
     Timing,
@@ -120,7 +121,7 @@ class Leader:
         seq = (-1 if made.seq is None else made.seq) + (kind == "tick")
         applied: tuple[str, ...] = more.pop("applied", ())
         for key in applied:
-            made.inbox.apply(key, seq + 1000)
+            made.inbox.apply([Item(key, "event", b"", 0)], seq + 1000)
         if more.get("paused") is not None:
             made.paused = more["paused"]
         frame = Frame(
