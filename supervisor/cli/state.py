@@ -32,6 +32,7 @@ from ..api.client import Client, CommandFault, convert
 from ..state.decisions import DecisionSince
 from ..state.document import read_document
 from ..state.reader import StateComparison, StatePage, StatePoint, StateReader
+from ..system.disk import rename_durably
 from ..system.errors import Refusal
 from ..system.format import clock, count
 from ..terminal.screen import Screen, columns
@@ -125,8 +126,7 @@ def export(context: CommandContext, at: str, output: Path | None) -> Done:
         say_json(document)
         return Done()
     path = context.path(output)
-    data = msgspec.json.format(msgspec.json.encode(document), indent=2)
-    path.write_bytes(data + b"\n")
+    _write(path, msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
     context.screen.line(f"{context.screen.good('exported')}  {_point(_point_of(document))} to {path}")
     return Done({"path": str(path), "point": document["point"]})
 
@@ -215,6 +215,17 @@ def set_(context: CommandContext, path: str, value: str, yes: bool, why: str, wi
 set_.context_settings = {"ignore_unknown_options": True}
 for _verb in (show, at, diff, export, import_, restore, set_):
     state.add_command(_verb)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write the file, or leave what was there: half an export must not pass for one."""
+    new = path.with_name(f".{path.name}.new")
+    try:
+        new.write_bytes(data)
+        rename_durably(new, path)
+    except OSError as problem:
+        new.unlink(missing_ok=True)
+        raise BadInput(f"{path} cannot be written: {problem.strerror}") from None
 
 
 def _look(context: CommandContext, command: Command, read: Callable[[StateReader], T], kind: type[T]) -> T:

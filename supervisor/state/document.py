@@ -82,8 +82,8 @@ def stage(home: Home, staged: StagedState) -> Path:
     """Write a state where the leader finds it; the caller removes it when the leader has answered."""
     _sweep(home.run)
     path = home.run / f"{secrets.token_hex(8)}{_SUFFIX}"
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with open(file, "wb") as out:
             out.write(msgspec.msgpack.encode(staged))
     except OSError as problem:

@@ -28,6 +28,7 @@ from neverblink.supervisor.state.reader import StateReader
 from neverblink.supervisor.state.state_at import StateAt, StateNotKnown, state_at
 from neverblink.supervisor.store.state_dir import Home
 from neverblink.worker import Table, Worker
+from tests.worker.file_limit import file_size_limit
 from tests.worker.journaling_leader import START, Book, JournalingLeader, Keeps, Row
 
 
@@ -347,3 +348,22 @@ def test_decisions_since_a_point_have_their_outcomes(tmp_path: Path) -> None:
     point = state_at(journal, Seq(int(every[2].split("-")[1])))
     assert [one.id for one in decisions_since(journal, point.number)] == every[3:]
     assert decisions_since(journal, leader.replica.number) == []
+
+
+def test_a_point_at_which_the_journal_could_not_be_written_is_refused_with_the_nearest_ones(
+    tmp_path: Path,
+) -> None:
+    class Noting(Remembers):
+        history: dict[int, Any] = {}
+        rows = 20
+
+    leader = JournalingLeader(tmp_path / "journal", Noting, segment=1 << 20).ticks(5)
+    with file_size_limit(64):
+        leader.ticks(10)
+    while leader.engine.leading.writer.failing is not None:
+        leader.ticks()
+    leader.ticks(5)
+    refused = refusals(tmp_path / "journal", Noting.history)
+    assert 9 <= len(refused) < len(Noting.history)
+    assert all("could not be written" in one for one in refused)
+    assert all("the nearest states are tick" in one for one in refused)
