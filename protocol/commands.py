@@ -139,6 +139,8 @@ class Deploy(Request, frozen=True, tag="deploy"):
     """The Python interpreter for this deployment, instead of the configured one."""
     change_bot: bool = False
     """Hand over although the configuration has another `name` or `bot` than the bot that runs."""
+    as_read: bool = False
+    """Hand over although values of the state do not read back as they were written: the new code gets what it reads."""
 
 
 class Abort(Request, frozen=True, tag="abort"):

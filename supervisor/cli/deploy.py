@@ -28,6 +28,11 @@ __all__ = ["abort", "deploy", "restart", "rollback"]
 )
 @click.option("--replace", is_flag=True, help="Replace a deployment that is under way.")
 @click.option(
+    "--as-read",
+    is_flag=True,
+    help="Hand over even if values of the state do not read back as they were written.",
+)
+@click.option(
     "--change-bot", is_flag=True, help="Hand over even if the configuration has another `name` or `bot`."
 )
 @click.option("--python", default="", metavar="PYTHON", help="Run this release on another interpreter.")
@@ -40,6 +45,7 @@ def deploy(
     force: bool,
     replace: bool,
     change_bot: bool,
+    as_read: bool,
     python: str,
 ) -> Done:
     """Hand the bot over to new code, between two of its ticks.
@@ -61,6 +67,7 @@ def deploy(
         dry_run=dry_run,
         replace=replace,
         change_bot=change_bot,
+        as_read=as_read,
         python=_interpreter(context, python),
     )
     command = msgspec.structs.replace(command, **found.words)

@@ -99,6 +99,11 @@ def remove(context: CommandContext, repository: Path) -> Done:
 )
 @click.option("--replace", is_flag=True, help="Replace a deployment that is under way.")
 @click.option(
+    "--as-read",
+    is_flag=True,
+    help="Hand over even if values of the state do not read back as they were written.",
+)
+@click.option(
     "--change-bot", is_flag=True, help="Hand over even if the configuration has another `name` or `bot`."
 )
 def deploy(
@@ -109,6 +114,7 @@ def deploy(
     force: bool,
     replace: bool,
     change_bot: bool,
+    as_read: bool,
 ) -> Done:
     """Deploy the current commit of REPO.git's branch, as a push would.
 
@@ -134,6 +140,7 @@ def deploy(
         force=force,
         replace=replace,
         change_bot=change_bot,
+        as_read=as_read,
     )
     doing = f"deploying {settings.branch}, {seen.commit[:8]} ({seen.subject})"
     with Client(Home(settings.home)) as client:

@@ -140,6 +140,29 @@ class DeployAdmission:
                 left=ours,
             )
 
+    def check_state(self, command: Deploy) -> list[str]:
+        """Refuse when the new code would not read the leader's state as it was written, unless the command allows it.
+
+        Returns a warning for each problem of a deployment that may begin all the same: a rehearsal finds out whether
+        the new code can read it.
+        """
+        leader = self._bot.state.leading
+        report = leader.report if leader is not None else None
+        problems = report.problems if report is not None and report.role == "leading" else ()
+        # The gate of a push rehearses for a handoff, which is refused later otherwise.
+        rehearses = command.dry_run and not command.objects
+        if problems and not (command.as_read or rehearses):
+            first, more = problems[0], len(problems) - 1
+            rest = f" (and {more} more: see `neverblink status`)" if more else ""
+            raise Refusal(
+                "aborted",
+                f"{first.text}{rest}. Nothing was begun, because the new code would not get that value. When the bot "
+                "writes another value the problem ends. To hand over all the same, to code that reads it: "
+                "`neverblink deploy --as-read`, or `git push -o as-read`",
+                problems=msgspec.to_builtins(problems),
+            )
+        return [f"{problem.text}; the new code gets what it reads" for problem in problems]
+
     def check_leader(self) -> None:
         """Raise `Refusal` when no worker leads: a rehearsal follows the leader."""
         if down := self._bot.state.down:

@@ -19,6 +19,7 @@ OPTIONS = {
     "no-wait": "do not wait for the deployment's end",
     "force": "hand over inside a protected window too",
     "change-bot": "hand over though the configuration has another `name` or `bot`",
+    "as-read": "hand over though values of the state do not read back as they were written",
     "replace": "supersede the deployment that is under way",
     "message=WHY": "why, for the history",
 }
@@ -60,6 +61,7 @@ class PushOptions(msgspec.Struct, frozen=True):
     unknown: tuple[str, ...] = ()
     """A sentence for each unknown option."""
     change_bot: bool = False
+    as_read: bool = False
 
 
 def updates(lines: bytes) -> list[Update]:
@@ -81,7 +83,7 @@ def push_options(environment: Mapping[str, str]) -> PushOptions:
         name, equals, value = option.partition("=")
         if name == "message" and equals:
             why = value.strip()
-        elif option in ("no-wait", "force", "replace", "change-bot"):
+        elif option in ("no-wait", "force", "replace", "change-bot", "as-read"):
             flags.add(option)
         else:
             unknown.append(_unknown(option))
@@ -92,6 +94,7 @@ def push_options(environment: Mapping[str, str]) -> PushOptions:
         why,
         tuple(unknown),
         change_bot="change-bot" in flags,
+        as_read="as-read" in flags,
     )
 
 

@@ -160,6 +160,7 @@ class _Push:
             force=self._options.force,
             replace=self._options.replace,
             change_bot=self._options.change_bot,
+            as_read=self._options.as_read,
             queue=not self._options.replace,
             dry_run=dry_run,
         )

@@ -107,3 +107,41 @@ def test_after_a_value_that_does_not_go_into_bytes_the_bot_goes_on_from_the_boun
     assert "bot.py:" in failed["reason"]
     live.audit()
     live.ticks_on()
+
+
+MENDED = BOT.replace("price: float = 0.0", "price: float | None = 0.0")
+
+
+def test_a_deployment_is_refused_before_it_begins_and_goes_ahead_when_it_is_meant(live: Live) -> None:
+    code = live.code("v0", BOT)
+    live.up(code)
+    live.listen()
+    write(live, "none")
+    problem_of(live, "price")
+    before = len(live.ask("history")["deployments"])
+    for command in (["deploy", live.code("v1", f"{BOT}# 1\n")], ["restart"]):
+        refused = live.run(*command)
+        assert refused.code == 3, refused
+        assert "state field price: expected float, found None" in refused.err
+        assert "--as-read" in refused.err
+    assert len(live.ask("history")["deployments"]) == before
+    # Code with the same mistake is found out in the rehearsal, and code that declares what is there takes over.
+    again = live.run("deploy", live.code("v1-again", f"{BOT}# 1\n"), "--as-read")
+    assert again.code == 3, again
+    assert "price" in again.out
+    mended = live.run("deploy", live.code("v2", MENDED), "--as-read")
+    assert mended.code == 0, mended
+    live.status_with(lambda status: not status["problems"])
+    assert live.audit()["missed"] == 0
+
+
+def test_a_dry_run_says_so_and_finds_out_whether_the_new_code_reads_it(live: Live) -> None:
+    live.up(live.code("v0", BOT))
+    live.listen()
+    write(live, "none")
+    problem_of(live, "price")
+    bad = live.run("deploy", live.code("v1", f"{BOT}# 1\n"), "--dry-run")
+    assert bad.code == 3, bad
+    good = live.run("deploy", live.code("v2", MENDED), "--dry-run")
+    assert good.code == 0, good
+    assert "state field price" in good.out + good.err
