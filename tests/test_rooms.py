@@ -15,15 +15,16 @@ ROOMS: dict[str, str] = {
     "protocol/handoff": "protocol",
     "protocol/state": "protocol",
     # worker
-    "worker/model": "protocol protocol/state",
+    "worker/codecs": "protocol",
+    "worker/model": "protocol protocol/state worker/codecs",
     "worker/io": "protocol worker/model",
     "worker/journal": "protocol worker/io",
     "worker/replication": "protocol worker/model worker/io worker/journal",
     "worker/engine": "protocol protocol/state worker/model worker/io worker/journal worker/replication",
-    "worker/runtime": "protocol worker/model worker/io worker/journal worker/replication worker/engine",
-    "worker/worker": "protocol worker/model worker/engine worker/runtime",
-    "worker/join": "protocol worker/model worker/io worker/engine worker/runtime",
-    "worker": "protocol worker/model worker/io worker/worker worker/join",
+    "worker/runtime": "protocol worker/codecs worker/model worker/io worker/journal worker/replication worker/engine",
+    "worker/worker": "protocol worker/codecs worker/model worker/engine worker/runtime",
+    "worker/join": "protocol worker/codecs worker/model worker/io worker/engine worker/runtime",
+    "worker": "protocol worker/codecs worker/model worker/io worker/worker worker/join",
     "worker/simulation": (
         "protocol protocol/handoff worker/io worker/journal worker/engine worker/runtime worker/worker"
     ),

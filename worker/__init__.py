@@ -16,8 +16,11 @@ A bot that is a plain loop uses `join` instead; its tests use `neverblink.worker
 """
 
 from ..protocol.window import Window
+from .codecs.codec import Codec
+from .codecs.pickle_codec import pickled
 from .io.release_dir import data_directory
 from .join import join
+from .model.cell import Cell
 from .model.commands import command
 from .model.decision import Decision, NotLeading
 from .model.handler_types import Event, InDoubt, Tick, Timer
@@ -27,6 +30,8 @@ from .model.table import Table
 from .worker import Worker
 
 __all__ = [
+    "Cell",
+    "Codec",
     "Decision",
     "Event",
     "EventError",
@@ -43,4 +48,5 @@ __all__ = [
     "data_directory",
     "join",
     "migration",
+    "pickled",
 ]

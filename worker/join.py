@@ -24,6 +24,7 @@ from ..protocol.errors import NeverblinkError
 from ..protocol.grid import Policy
 from ..protocol.link import Offers, Stop
 from ..protocol.window import Window
+from .codecs.codec import Codec
 from .engine.engine import Engine
 from .engine.session import BotSession
 from .engine.turns import TurnStep
@@ -38,6 +39,7 @@ from .model.migration import Migrations
 from .runtime.asyncio_runner import rest
 from .runtime.bootstrap import Bootstrap, alone
 from .runtime.declaration import (
+    codecs_of,
     inbox_bound_of,
     interval_of,
     modules_of,
@@ -83,6 +85,7 @@ def join(
     overrun: Policy = "skip",
     schema: int = 1,
     migrations: Migrations | None = None,
+    codecs: Sequence[Codec[Any]] = (),
     event_type: Any = None,
     remember: int = 100_000,
     remember_for: str = "1d",
@@ -101,6 +104,7 @@ def join(
     overrun: Policy = "skip",
     schema: int = 1,
     migrations: Migrations | None = None,
+    codecs: Sequence[Codec[Any]] = (),
     event_type: Any = None,
     remember: int = 100_000,
     remember_for: str = "1d",
@@ -118,6 +122,7 @@ def join(
     overrun: Policy = "skip",
     schema: int = 1,
     migrations: Migrations | None = None,
+    codecs: Sequence[Codec[Any]] = (),
     event_type: Any = None,
     remember: int = 100_000,
     remember_for: str = "1d",
@@ -130,7 +135,17 @@ def join(
     Iterate over the returned loop. Raises `BotError`, or what a state's type raises.
     """
     bot = LoopBot(
-        state, tick, windows, overrun, schema, migrations, event_type, remember, remember_for, settings
+        state,
+        tick,
+        windows,
+        overrun,
+        schema,
+        migrations,
+        codecs,
+        event_type,
+        remember,
+        remember_for,
+        settings,
     )
     bot.hold_events = span_of(bot.name, "hold_events", hold_events)
     if inbox_bound is not None:
@@ -162,6 +177,7 @@ class LoopBot:
         overrun: Policy,
         schema: int,
         migrations: Migrations | None,
+        codecs: Sequence[Codec[Any]],
         event_type: Any,
         remember: int,
         remember_for: str,
@@ -171,6 +187,7 @@ class LoopBot:
         self.interval = interval_of(self.name, tick)
         self.windows = windows_of(self.name, windows)
         self.overrun: Policy = overrun_of(self.name, overrun)
+        self.codecs = codecs_of(self.name, codecs)
         self.event_type = event_type
         self.schema = schema
         self.state_type = state
@@ -184,7 +201,7 @@ class LoopBot:
         self.session: BotSession | None = None
 
     def cells(self) -> Cells:
-        return Cells(self.state_type, self.schema)
+        return Cells(self.state_type, self.schema, codecs=self.codecs)
 
     def offers(self) -> Offers:
         return offers_of(self.commands, self.settings, self.halts, self.listens)

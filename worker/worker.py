@@ -15,6 +15,7 @@ from ..protocol.frame import Schema
 from ..protocol.grid import Policy
 from ..protocol.link import Offers
 from ..protocol.window import Window
+from .codecs.codec import Codec
 from .engine.session import BotSession
 from .model.cells import Cells, StateError
 from .model.commands import CommandError, Declared, declared_in, unknown
@@ -25,6 +26,7 @@ from .model.migration import Migrations
 from .model.verifier import VerificationFailed, Verifier
 from .runtime.declaration import (
     BotError,
+    codecs_of,
     inbox_bound_of,
     interval_of,
     modules_of,
@@ -68,6 +70,9 @@ class Worker(Generic[S]):
     """What to do about ticks that were due during a longer turn: "skip" records them, "catch-up" runs each, late."""
     schema: ClassVar[int] = 1
     """The version of the state's shape; raise it together with a `@migration`."""
+    codecs: ClassVar[Sequence[Codec[Any]]] = ()
+    """How types of the state that msgspec does not know are encoded; see `Codec` and `pickled`. Those of the standard
+    library, numpy, pandas, polars and pydantic need none."""
     event_type: ClassVar[Any] = None
     """The type of `event.data` in `on_event`; None for plain dicts, lists and scalars."""
     remember: ClassVar[int] = 100_000
@@ -259,6 +264,7 @@ class WorkerBot:
         self.interval = interval_of(self.name, cls.tick)
         self.windows = windows_of(self.name, cls.windows)
         self.overrun: Policy = overrun_of(self.name, cls.overrun)
+        self.codecs = codecs_of(self.name, cls.codecs)
         self.event_type = cls.event_type
         self.state_type = _state_type(cls)
         self.schema = cls.schema
@@ -296,7 +302,7 @@ class WorkerBot:
         self.call_stop = bot.on_stop
 
     def cells(self) -> Cells:
-        return Cells(self.state_type, self.schema)
+        return Cells(self.state_type, self.schema, codecs=self.codecs)
 
     def check_first_state(self) -> Schema:
         """Make the first state, write it and read it back; return its schema.

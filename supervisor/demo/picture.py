@@ -26,7 +26,7 @@ from ..terminal.console import SafeConsole
 from ..terminal.deployment_screen import DeploymentScreen
 from ..terminal.screen import Screen
 from .acts import ACTS, Act, Played
-from .strip import Cell, VersionStrip
+from .strip import StripCell, VersionStrip
 
 __all__ = ["DemoPicture", "Lines", "Live", "picture_for"]
 
@@ -178,7 +178,7 @@ class Live(DemoPicture):
             parts += [Text(), Text(self._said)]
         return Group(*parts)
 
-    def _draw_row(self, row: list[Cell]) -> Text:
+    def _draw_row(self, row: list[StripCell]) -> Text:
         text = Text("  ")
         for cell in row:
             if cell.handoff:
@@ -232,7 +232,7 @@ def _told(played: Played) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _letter(cell: Cell) -> str:
+def _letter(cell: StripCell) -> str:
     if cell.handoff:
         return "*"
     return cell.version.removeprefix("v")[:1] or "_"

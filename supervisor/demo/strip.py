@@ -13,7 +13,7 @@ import msgspec
 from ...protocol.window import Window
 from .contracts import TIMEFRAMES
 
-__all__ = ["COLUMNS", "WINDOWS", "Cell", "VersionStrip"]
+__all__ = ["COLUMNS", "WINDOWS", "StripCell", "VersionStrip"]
 
 WINDOWS = (
     Window("4s", opens="-1200ms", closes="-200ms", name="5m"),
@@ -26,7 +26,7 @@ _ROW = max(TIMEFRAMES.values())
 _CELL = _ROW // COLUMNS
 
 
-class Cell(msgspec.Struct, frozen=True):
+class StripCell(msgspec.Struct, frozen=True):
     """A few ticks. `version` ran the first of them, "" for none yet; `handoff` is who took over within the cell."""
 
     version: str
@@ -62,7 +62,7 @@ class VersionStrip:
         """Tick `seq` has run."""
         self.last = max(self.last, seq)
 
-    def rows(self, most: int) -> list[list[Cell]]:
+    def rows(self, most: int) -> list[list[StripCell]]:
         """The last rows, oldest first, at most so many of them."""
         if self.last < 0 or not self._starts:
             return []
@@ -71,20 +71,20 @@ class VersionStrip:
         oldest = max(self.first // per_row, newest - most + 1)
         return [self._row(row * per_row) for row in range(oldest, newest + 1)]
 
-    def _row(self, begins: int) -> list[Cell]:
+    def _row(self, begins: int) -> list[StripCell]:
         per_cell = _CELL // self.interval
         return [self._cell(begins + place * per_cell, per_cell) for place in range(COLUMNS)]
 
-    def _cell(self, seq: int, length: int) -> Cell:
+    def _cell(self, seq: int, length: int) -> StripCell:
         middle = (seq + length // 2) * self.interval
         window = any(window.open_at(middle) for window in WINDOWS)
         until = min(seq + length - 1, self.last)
         here, there = bisect_right(self._starts, seq) - 1, bisect_right(self._starts, until) - 1
         if until < seq or there < 0:
-            return Cell("", window)
+            return StripCell("", window)
         # The first reign is a beginning, not a handoff.
         handoff = self._reigns[there][1] if there > max(here, 0) else ""
         if there - here > 1 and here >= 0:
             # Two in one cell: the one in between was the short one, and it is what there is to see.
             handoff = self._reigns[there - 1][1]
-        return Cell(self._reigns[max(here, 0)][1], window, handoff)
+        return StripCell(self._reigns[max(here, 0)][1], window, handoff)

@@ -70,6 +70,7 @@ class Engine:
         self.leading = Leading(me, bot, parts, self._counters, io)
         self.following = Following(me, hello.pid, self.seat, replica, io)
         replica.cells.guard_by(self.leading.turns)
+        replica.cells.pace.clock = io.clock.mono
         self.left: seat.ExitProcess | None = None
         """How this worker has left, None before. Then no work remains, and its process may end."""
         self._me = me

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from ...protocol import duration
 from ...protocol.clock import BELIEVED_AFTER
 from ...protocol.frame import (
     NOTHING,
@@ -63,6 +64,9 @@ MAX_FRAME = MAX_MESSAGE - 1024
 
 _OWED_FOR = 20_000_000
 """A tick whose slot passed in a transfer still runs if it was due no longer ago than this, ns, or is the only one."""
+
+_WITH_ALL: tuple[Kind, ...] = ("stop", "reset")
+"""Turns whose frames have every Cell that was touched, also one that was encoded a moment ago."""
 
 _SLACK = 2_000_000
 """The free time needed for a handoff, ns, or a quarter of an interval if that is less. Many times what a handoff
@@ -307,7 +311,15 @@ class Turns:
         self._after_tick = turn.kind == "tick"
         if turn.tick is not None:
             self._step = None
-            self._gap_kind, self._gap_cause = "skipped", "the process was not scheduled in time"
+            encoding = replica.cells.pace.spent
+            self._gap_kind, self._gap_cause = (
+                "skipped",
+                (
+                    f"encoding the cells of the state took {duration.about(encoding)}"
+                    if timing.took + encoding >= self._interval
+                    else "the process was not scheduled in time"
+                ),
+            )
             self._due = turn.due + self._interval
         if asked is not None and asked.rebase:
             self.rebase()
@@ -349,7 +361,8 @@ class Turns:
             schema=replica.schema,
             prev=replica.digest,
             timing=Timing(ended=self._wall(), mono=mono),
-            changes=NOTHING,
+            # A Cell that waits has to be there for the successor.
+            changes=replica.cells.collect(replica.state) if replica.cells.pace.waiting else NOTHING,
             traffic=replica.inbox.traffic(()) or _QUIET,
             timers=replica.timers.take_changes(),
             about=Yielded(to, order, mono),
@@ -600,7 +613,7 @@ class Turns:
             schema=replica.schema,
             prev=replica.digest,
             timing=timing,
-            changes=replica.cells.collect(replica.state),
+            changes=replica.cells.collect(replica.state, all_of_it=kind in _WITH_ALL),
             traffic=(inbox.traffic(applied) or _QUIET)
             if applied or inbox.received or inbox.repeated or inbox.drops
             else _QUIET,

@@ -14,13 +14,17 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, NoReturn, cast
 
 import msgspec
 
 from ...protocol.frame import NOTHING, Changes, Schema
 from ...protocol.wire import NOT_ENCODABLE, UNDECODABLE
+from ..codecs.codec import BoundCodec, Codec, CodecError
+from ..codecs.type_hooks import TypeHooks
+from .cell import Cell, CellEncoder, CellPace
 from .dict_walk import DictWalk
 from .encode_errors import find_unencodable
 from .mends import described, mend_for_unencodable
@@ -46,17 +50,32 @@ class Cells:
     """Encodes and decodes one bot's state, and keeps the encoding of the last boundary.
 
     `state_type` is the state's type, `version` its schema version; `guard` decides when tables may be written (None:
-    always). There is one in each process. Raises `StateTypeError` or `RowTypeError` for a type that can't be a state.
+    always); `codecs` are the bot's own. There is one in each process. Raises `StateTypeError` or `RowTypeError` for a
+    type that can't be a state.
     """
 
-    def __init__(self, state_type: Any, version: int = 1, guard: TurnGuard | None = None) -> None:
-        self.shape = Shape(state_type)
+    def __init__(
+        self,
+        state_type: Any,
+        version: int = 1,
+        guard: TurnGuard | None = None,
+        codecs: Sequence[Codec[Any]] = (),
+    ) -> None:
+        self.shape = Shape(state_type, codecs)
         self.schema: Schema = self.shape.schema(version)
         self._guard = guard
-        self._encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode
+        self._encode: Callable[[Any], bytes] = TypeHooks(Any).encode
         self._values = self.shape.values()
         self._names = tuple(cell.name for cell in self.shape.cells)
         self._cells = {cell.name: cell for cell in self.shape.cells}
+        self.pace = CellPace()
+        """When Cells are encoded that say how often they may be."""
+        self._encoders = tuple(map(self._encoder, self.shape.cells))
+        self._all_hooks = TypeHooks.of_all([cell.hooks for cell in self.shape.cells], codecs)
+        self.held_names = tuple(cell.name for cell in self.shape.cells if cell.held is not None)
+        """The cells that are a `Cell`: only their own word tells that they changed."""
+        self._plain = all(encoder is self._encode for encoder in self._encoders)
+        """No cell needs an encoder of its own."""
         self._index = {name: index for index, name in enumerate(self._names)}
         self._tables = {table.name: table for table in self.shape.tables}
         self.table_names = frozenset(self._tables)
@@ -113,13 +132,18 @@ class Cells:
         self._last = [b""] * len(self._names)
         self._held = []
 
-    def collect(self, state: Any) -> Changes:
+    def collect(self, state: Any, *, all_of_it: bool = True) -> Changes:
         """Return what changed since the last boundary, and make this the last boundary.
 
-        Raises `StateError` for a value that cannot be encoded; the last boundary then stays as it was.
+        Unless `all_of_it`, a Cell that was encoded less than its `every` ago waits. Raises `StateError` for a value
+        that cannot be encoded; the last boundary then stays as it was.
         """
         try:
-            cells = list(map(self._encode, self._values(state)))
+            if self._plain:
+                cells = list(map(self._encode, self._values(state)))
+            else:
+                with self.pace.boundary(all_of_it):
+                    cells = list(map(_call, self._encoders, self._values(state)))
         except NOT_ENCODABLE as problem:
             self._blame(state, problem)
         if len(self._held) != len(self.shape.tables):
@@ -155,7 +179,10 @@ class Cells:
     def differing(self, state: Any) -> tuple[str, ...]:
         """The names of cells and tables that differ from the last boundary, to find changes made outside a turn."""
         try:
-            cells = list(map(self._encode, self._values(state)))
+            if self._plain:
+                cells = list(map(self._encode, self._values(state)))
+            else:
+                cells = list(map(_call, self._encoders, self._values(state)))
         except NOT_ENCODABLE as problem:
             self._blame(state, problem)
         names: list[str] = []
@@ -178,16 +205,35 @@ class Cells:
     @property
     def encode(self) -> Callable[[Any], bytes]:
         """How a value goes into bytes."""
-        return self._encode
+        return self._all_hooks.encode
+
+    @property
+    def codecs(self) -> Mapping[type[Any], BoundCodec]:
+        """The codecs of the state, by the classes of their values."""
+        return self._all_hooks.by_class
 
     def decode_as(self, data: bytes, hint: Any) -> Any:
         """Decode a value of a type that is a part of the state's. Raises what is `UNDECODABLE`."""
-        return msgspec.msgpack.decode(data, type=hint)
+        return self._all_hooks.decoder(hint)(data)
 
     def value(self, state: Any, name: str) -> Any:
-        """A cell's value."""
-        attr = self._cells[name].attr
-        return getattr(state, attr) if attr else state
+        """A cell's value; where it is a `Cell`, what it holds."""
+        cell = self._cells[name]
+        value = getattr(state, cell.attr) if cell.attr else state
+        return value if cell.held is None else cast("Cell[Any]", value).value
+
+    def waits(self, state: Any, name: str) -> bool:
+        """Whether this is a `Cell` that was touched and is encoded at a later boundary."""
+        cell = self._cells[name]
+        return cell.held is not None and cast("Cell[Any]", getattr(state, cell.attr)).touched
+
+    def touch_is_missing(self, state: Any, name: str) -> bool:
+        """Whether this is a `Cell` whose value was changed without `touch()`. Encodes it."""
+        cell = self._cells[name]
+        if cell.held is None:
+            return False
+        held = cast("Cell[Any]", getattr(state, cell.attr))
+        return not held.touched and cell.hooks.encode(held.value) != held.data
 
     def type_of(self, name: str) -> Any:
         """The declared type of a cell."""
@@ -303,7 +349,8 @@ class Cells:
             *(field.name for field, _, _ in tables),
         } & self._index.keys():
             cell = self._cells[name]
-            self._last[self._index[name]] = self._encode(getattr(state, cell.attr) if cell.attr else state)
+            value = getattr(state, cell.attr) if cell.attr else state
+            self._last[self._index[name]] = self._encoders[self._index[name]](value)
 
     # --- the whole state, or a part of it, from elsewhere ---
 
@@ -402,9 +449,15 @@ class Cells:
 
     def _encoded(self, state: Any) -> list[bytes]:
         try:
-            return list(map(self._encode, self._values(state)))
+            return list(map(_call, self._encoders, self._values(state)))
         except NOT_ENCODABLE as problem:
             self._blame(state, problem)
+
+    def _encoder(self, cell: CellField) -> Callable[[Any], bytes]:
+        """What encodes the value of a field."""
+        if cell.held is not None:
+            return CellEncoder(cell.attr, cell.hooks.encode, self.pace)
+        return cell.hooks.encode if cell.hooks.bound else self._encode
 
     def _table(self, state: Any, field: TableField) -> AnyTable:
         """The table in a field, with the guard set."""
@@ -498,9 +551,10 @@ class Cells:
 
     def _read(self, cell: CellField, data: bytes, source: int | None) -> Any:
         try:
-            return cell.decode(data)
+            value = cell.decode(data)
         except UNDECODABLE as problem:
             raise StateUnreadable(cell.attr, _with_field(problem, cell.attr), self._mend(source)) from None
+        return value if cell.held is None else cell.held.read(value, data)
 
     def _all(self, field: TableField, data: bytes, source: int | None) -> dict[Any, Any]:
         try:
@@ -534,14 +588,22 @@ class Cells:
     def _blame(self, state: Any, problem: Exception) -> NoReturn:
         """Raise for the value that can't be encoded."""
         for cell, value in zip(self.shape.cells, self._values(state), strict=True):
-            found = find_unencodable(value, cell.attr or "state", self._encode)
+            if cell.held is not None:
+                value = cast("Cell[Any]", value).value
+            found = find_unencodable(value, cell.attr or "state", cell.hooks.encode)
             if found is not None:
-                path, value, why = found
+                path, unencodable, why = found
+                if isinstance(problem, CodecError):
+                    raise StateError(f"state field {path}: {why}", cell.attr) from problem.__cause__
                 raise StateError(
-                    f"state field {path}: {described(value)} cannot be encoded: {mend_for_unencodable(value, why)}",
+                    f"state field {path}: {described(unencodable)} cannot be encoded: "
+                    f"{mend_for_unencodable(unencodable, why)}",
                     cell.attr,
                 ) from None
         raise StateError(f"the state cannot be encoded: {problem}") from None
+
+
+_call: Callable[[Callable[[Any], bytes], Any], bytes] = operator.call  # pyright: ignore[reportAssignmentType]
 
 
 def _refill(state: Any, value: Any) -> None:

@@ -55,12 +55,14 @@ def mend_for_difference(written: Any, read: Any, declared: Any) -> str:
         return (
             "a time with a zone comes back in UTC: write x.astimezone(UTC), and keep the zone's name in a str"
         )
+    if isinstance(written, defaultdict) and type(read) is defaultdict:
+        return "its default_factory is another one than its type declares: use the declared one"
     if isinstance(written, defaultdict):
-        return "a defaultdict becomes a plain dict: use a dict and setdefault()"
+        return "a defaultdict becomes a plain dict: declare defaultdict[str, int], or use setdefault()"
     if isinstance(written, Counter):
-        return "a Counter becomes a plain dict: use a dict and get(key, 0)"
+        return "a Counter becomes a plain dict: declare Counter[str], or use a dict and get(key, 0)"
     if isinstance(written, OrderedDict):
-        return "an OrderedDict becomes a plain dict, which keeps its order too: use a dict"
+        return "an OrderedDict becomes a plain dict, which keeps its order: use one, or declare OrderedDict[str, int]"
     becomes = f"{article(kind.__name__)} becomes {article(type(read).__name__)}"
     if kind is type(read):
         return f"it becomes {short(read)}: write a value that its type holds exactly"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import types
 import typing
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -54,7 +55,7 @@ def _parts(value: Any, hint: Any) -> Iterator[tuple[str, Any, Any]]:
     elif isinstance(value, tuple) and args and args[-1] is not ...:
         parts = zip(cast("tuple[Any, ...]", value), args, strict=False)
         yield from ((f"[{at}]", part, arg) for at, (part, arg) in enumerate(parts))
-    elif kind in (list, tuple, set, frozenset) and args:
+    elif kind in (list, tuple, set, frozenset, deque) and args:
         yield from ((f"[{at}]", item, args[0]) for at, item in enumerate(whole))
     elif hint is kind and (names := fields_of(kind)):
         hints = typing.get_type_hints(kind, include_extras=True)

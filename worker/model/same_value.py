@@ -9,7 +9,8 @@ process has two. Only the value in memory can tell, so the comparison notes each
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, time, tzinfo
 from decimal import Decimal
 from enum import Enum
@@ -18,9 +19,14 @@ from typing import Any, NamedTuple, cast
 
 import msgspec
 
+from ..codecs.codec import BoundCodec
+from ..codecs.collections_codec import same_default
 from .table import is_frozen
 
 __all__ = ["Comparison", "Difference", "fields_of", "mutables", "places", "short"]
+
+
+_NONE: Mapping[type[Any], BoundCodec] = {}
 
 
 class Difference(NamedTuple):
@@ -37,11 +43,15 @@ class Comparison:
     """Compares values with what was read back of them.
 
     `encode` decides on types that Python's own comparison may not suit, such as arrays: two values with the same bytes
-    are the same. `seen` has each mutable object passed so far: its id, and nothing else, so that it costs little.
+    are the same. `codecs` decide on values of their classes. `seen` has each mutable object passed so far: its id, and
+    nothing else, so that it costs little.
     """
 
-    def __init__(self, encode: Callable[[Any], bytes]) -> None:
+    def __init__(
+        self, encode: Callable[[Any], bytes], codecs: Mapping[type[Any], BoundCodec] = _NONE
+    ) -> None:
         self.seen: set[int] = set()
+        self._codecs = codecs
         self._encode = encode
 
     def difference(self, written: Any, read: Any) -> Difference | None:
@@ -55,14 +65,20 @@ class Comparison:
             return None if written == read or _both_nan(written, read) else Difference("", written, read)
         if (found := self._note(written)) is not None:
             return found
+        if issubclass(kind, defaultdict) and not same_default(written.default_factory, read.default_factory):
+            return Difference("", written, read)
         if issubclass(kind, dict):
             return self._dicts(written, read)
-        if issubclass(kind, (list, tuple)):
+        if issubclass(kind, deque) and written.maxlen != read.maxlen:
+            return Difference("", written, read)
+        if issubclass(kind, (list, tuple, deque)):
             if len(written) != len(read):
                 return Difference("", written, read)
             return self._items(written, read, _place)
         if issubclass(kind, (set, frozenset)):
             return self._sets(written, read)
+        if (codec := self._codecs.get(kind)) is not None:
+            return None if codec.equal(written, read) else Difference("", written, read)
         names = fields_of(kind)
         if names is not None:
             return self._fields(written, read, names)
@@ -161,13 +177,16 @@ def places(value: Any, wanted: Any, path: str = "") -> list[str]:
 @lru_cache(maxsize=1024)
 def is_mutable(kind: Any) -> bool:
     """Whether values of this type can change in place."""
-    if issubclass(kind, (dict, list, set, bytearray)):
+    if issubclass(kind, (dict, list, set, bytearray, deque)):
         return True
     if issubclass(kind, msgspec.Struct):
         return not cast(Any, kind).__struct_config__.frozen
     if issubclass(kind, Enum):
         return False
-    return fields_of(kind) is not None and not issubclass(kind, tuple) and not is_frozen(kind)
+    if fields_of(kind) is not None:
+        return not issubclass(kind, tuple) and not is_frozen(kind)
+    # As arrays and models: what can change cannot be a key.
+    return kind.__hash__ is None
 
 
 @lru_cache(maxsize=1024)
@@ -196,7 +215,7 @@ def _parts(value: Any) -> Iterable[tuple[str, Any]]:
     if isinstance(value, dict):
         rows = cast("dict[Any, Any]", value)
         return [(f"[{short(key)}]", part) for key, part in rows.items()]
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple, deque)):
         return [(f"[{at}]", part) for at, part in enumerate(cast("Iterable[Any]", value))]
     names = fields_of(cast(Any, type(value)))
     return [] if names is None else [(f".{name}", getattr(value, name, None)) for name in names]

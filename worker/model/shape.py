@@ -13,7 +13,8 @@ import dataclasses
 import hashlib
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any, cast
 
@@ -21,6 +22,10 @@ import msgspec
 from msgspec import inspect
 
 from ...protocol.frame import Schema
+from ..codecs.codec import Codec, CodecError
+from ..codecs.hints import class_of, union_members
+from ..codecs.type_hooks import TypeHooks
+from .cell import Cell
 from .table import StateError, Table, check_row_type, is_frozen
 
 __all__ = ["CellField", "Shape", "StateTypeError", "TableField", "every_type"]
@@ -41,6 +46,10 @@ class CellField:
     decode: Callable[[bytes], Any]
     parts: TableField | None
     """How to read a dict by rows: in another release it may be a Table."""
+    hooks: TypeHooks
+    """The codecs of its type, and how its values are encoded."""
+    held: Cell[Any] | None = None
+    """The Cell that is its default, if it is one. Then `type`, `decode` and `hooks` are those of the Cell's value."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,10 +69,14 @@ class TableField:
 
 
 class Shape:
-    """The parts of `state_type`. Raises `StateTypeError`, or `RowTypeError` for a table with mutable rows."""
+    """The parts of `state_type`; `codecs` encode the types in it that are the bot's own.
 
-    def __init__(self, state_type: Any) -> None:
+    Raises `StateTypeError`, or `RowTypeError` for a table with mutable rows.
+    """
+
+    def __init__(self, state_type: Any, codecs: Sequence[Codec[Any]] = ()) -> None:
         self.type = state_type
+        self._codecs = codecs
         self.name: str = getattr(state_type, "__name__", None) or str(state_type)
         info = self._inspect(state_type)
         self.single = not isinstance(info, (inspect.StructType, inspect.DataclassType))
@@ -73,13 +86,13 @@ class Shape:
         if isinstance(info, (inspect.StructType, inspect.DataclassType)):
             self.cells, self.tables = self._fields(info)
         else:
-            self._check_encodable(info, "")
+            hooks = self._hooks(info, state_type, "")
             if not isinstance(info, (inspect.DictType, inspect.ListType, inspect.SetType)):
                 raise StateTypeError(
                     f"state type {self.name} cannot change in place: expected a mutable msgspec.Struct or "
                     "dataclass, or a dict, list or set"
                 )
-            self.cells, self.tables = (_cell("", "", state_type, required=True),), ()
+            self.cells, self.tables = (_cell("", "", state_type, hooks, required=True),), ()
         self.fingerprint = self._fingerprint(info)
 
     def schema(self, version: int) -> Schema:
@@ -119,12 +132,33 @@ class Shape:
         tables: list[TableField] = []
         for field in info.fields:
             hint = hints[field.name]
-            if _table_class(field.type):
+            if _is_class(field.type, Table):
                 tables.append(self._table(field, hint))
+            elif _is_class(field.type, Cell):
+                cells.append(self._held(field, hint))
             else:
-                self._check_encodable(field.type, field.name)
-                cells.append(_cell(field.encode_name, field.name, hint, required=field.required))
+                hooks = self._hooks(field.type, hint, field.name, _default(field, hint))
+                cells.append(_cell(field.encode_name, field.name, hint, hooks, required=field.required))
         return tuple(cells), tuple(tables)
+
+    def _held(self, field: inspect.Field, hint: Any) -> CellField:
+        """A field that is a Cell: its value is encoded in its place."""
+        args = typing.get_args(hint)
+        if typing.get_origin(hint) is not Cell or len(args) != 1:
+            raise StateTypeError(
+                f"state type {self.name}: cell {field.name} does not say what it holds: write Cell[River]",
+                field.name,
+            )
+        default = field.default_factory() if callable(field.default_factory) else field.default
+        if not isinstance(default, Cell):
+            raise StateTypeError(
+                f"state type {self.name}: the default of cell {field.name} is not a Cell: "
+                "write = msgspec.field(default_factory=lambda: Cell(River()))",
+                field.name,
+            )
+        hooks = self._hooks(inspect.type_info(args[0]), args[0], field.name)
+        cell = _cell(field.encode_name, field.name, args[0], hooks, required=False)
+        return dataclasses.replace(cell, parts=None, held=cast("Cell[Any]", default))
 
     def _table(self, field: inspect.Field, hint: Any) -> TableField:
         args = typing.get_args(hint)
@@ -143,66 +177,79 @@ class Shape:
         key_type, row_type = args
         check_row_type(key_type, field.name, part="key")
         check_row_type(row_type, field.name)
-        return _table_field(field.encode_name, field.name, key_type, row_type)
+        hooks = TypeHooks(types.GenericAlias(dict, (key_type, row_type)))
+        return _table_field(field.encode_name, field.name, key_type, row_type, hooks)
 
-    def _check_encodable(self, info: inspect.Type, field: str) -> None:
-        """Raise unless msgspec can encode and decode the values that `info` describes."""
+    def _hooks(self, info: inspect.Type, hint: Any, field: str, default: Any = None) -> TypeHooks:
+        """The codecs of a field. Raises unless everything in its type can be encoded and decoded."""
         for part in every_type(info, set()):
-            if _table_class(part):
-                raise StateTypeError(
-                    f"state type {self.name}: field {field!r} has a Table inside: "
-                    "a Table can only be a field of the state itself",
-                    field,
-                )
-            if isinstance(part, inspect.CustomType) and part.cls is not object:
-                where = f"field {field!r} holds" if field else "it is"
-                raise StateTypeError(
-                    f"state type {self.name}: {where} {part.cls.__name__}, which cannot be encoded: "
-                    "keep what rebuilds it (a msgspec.Struct, numbers, text) and build it in on_load",
-                    field,
-                )
+            for cls in (Table, Cell):
+                if _is_class(part, cls):
+                    raise StateTypeError(
+                        f"state type {self.name}: field {field!r} has a {cls.__name__} inside: "
+                        f"a {cls.__name__} can only be a field of the state itself",
+                        field,
+                    )
+        try:
+            return TypeHooks(hint, self._codecs, default)
+        except CodecError as problem:
+            where = f"field {field!r}: " if field else ""
+            raise StateTypeError(f"state type {self.name}: {where}{problem.message}", field) from None
 
     def _fingerprint(self, info: inspect.Type) -> str:
         tables = {t.attr: t for t in self.tables}
         if not isinstance(info, (inspect.StructType, inspect.DataclassType)):
-            return _digest(_describe(info, ()))
+            return _digest(_describe(info, ()) + _describe_codecs(self.cells[0].hooks))
+        cells = {cell.attr: cell for cell in self.cells}
         hints = typing.get_type_hints(info.cls, include_extras=True) if tables else {}
         parts: list[str] = []
         for field in info.fields:
             if field.name in tables:
                 kinds = (_describe(inspect.type_info(arg), ()) for arg in typing.get_args(hints[field.name]))
                 parts.append(f"{field.encode_name}:table({','.join(kinds)})")
+                continue
+            cell = cells[field.name]
+            if cell.held is not None:
+                described = f"{field.encode_name}:{_describe(inspect.type_info(cell.type), (info.cls,))}?"
             else:
-                parts.append(_describe_field(field, (info.cls,)))
+                described = _describe_field(field, (info.cls,))
+            parts.append(described + _describe_codecs(cell.hooks))
         return _digest("{" + ",".join(sorted(parts)) + "}")
 
 
-def _cell(name: str, attr: str, hint: Any, *, required: bool) -> CellField:
+def _cell(name: str, attr: str, hint: Any, hooks: TypeHooks, *, required: bool) -> CellField:
     parts = None
     args = typing.get_args(hint)
     if name and typing.get_origin(hint) is dict and len(args) == 2:
-        parts = _table_field(name, attr, *args)
-    return CellField(name, attr, hint, required, msgspec.msgpack.Decoder(hint).decode, parts)
+        parts = _table_field(name, attr, *args, hooks)
+    return CellField(name, attr, hint, required, hooks.decoder(hint), parts, hooks)
 
 
-def _table_field(name: str, attr: str, key_type: Any, row_type: Any) -> TableField:
+def _table_field(name: str, attr: str, key_type: Any, row_type: Any, hooks: TypeHooks) -> TableField:
     return TableField(
         name,
         attr,
         row_type if _is_struct(row_type) else None,
         (key_type, row_type),
-        msgspec.msgpack.Decoder(key_type).decode,
-        msgspec.msgpack.Decoder(row_type).decode,
-        msgspec.msgpack.Decoder(types.GenericAlias(dict, (key_type, row_type))).decode,
+        hooks.decoder(key_type),
+        hooks.decoder(row_type),
+        hooks.decoder(types.GenericAlias(dict, (key_type, row_type))),
     )
+
+
+def _default(field: inspect.Field, hint: Any) -> Any:
+    """The default of a field that can be a defaultdict: it says what a missing key becomes. None for other fields."""
+    if not any(class_of(member) is defaultdict for member in union_members(hint)):
+        return None
+    return field.default_factory() if callable(field.default_factory) else None
 
 
 def _is_struct(hint: object) -> bool:
     return isinstance(hint, type) and issubclass(hint, msgspec.Struct)
 
 
-def _table_class(info: inspect.Type) -> bool:
-    return isinstance(info, inspect.CustomType) and issubclass(info.cls, Table)
+def _is_class(info: inspect.Type, cls: type[Any]) -> bool:
+    return isinstance(info, inspect.CustomType) and issubclass(info.cls, cls)
 
 
 def every_type(info: inspect.Type, seen: set[type]) -> Iterator[inspect.Type]:
@@ -253,6 +300,12 @@ def _describe(info: inspect.Type, above: tuple[type, ...]) -> str:
         if isinstance(part, inspect.Type)
     ]
     return kind + (f"({','.join(inner)})" if inner else "") + _constraints(attributes)
+
+
+def _describe_codecs(hooks: TypeHooks) -> str:
+    """Describe the codecs of a field by how their values are encoded."""
+    kinds = {f"{codec.name}={_describe(inspect.type_info(codec.wire), ())}" for codec in hooks.bound.values()}
+    return f"<{','.join(sorted(kinds))}>" if kinds else ""
 
 
 def _describe_field(field: inspect.Field, above: tuple[type, ...]) -> str:

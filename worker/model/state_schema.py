@@ -43,21 +43,28 @@ _SIMPLE: dict[str, dict[str, Any]] = {
 
 def state_schema(shape: Shape) -> dict[str, Any]:
     """The schema of a state: an object with a property for each cell and table, or what its single cell is."""
-    writer = _SchemaWriter()
+    writer = _SchemaWriter({codec.cls: [] for cell in shape.cells for codec in cell.hooks.bound.values()})
+    for codec in (codec for cell in shape.cells for codec in cell.hooks.bound.values()):
+        writer.wires[codec.cls].append(codec.wire)
     info = inspect.type_info(shape.type)
     if isinstance(info, (inspect.StructType, inspect.DataclassType)):
         hints = typing.get_type_hints(info.cls, include_extras=True)
         tables = {table.name: typing.get_args(hints[table.attr]) for table in shape.tables}
-        found = writer.record(info.cls, info.fields, tables=tables)
+        held = {cell.name: cell.type for cell in shape.cells if cell.held is not None}
+        found = writer.record(info.cls, info.fields, tables=tables, held=held)
     else:
         found = writer.type(info)
     return {**found, "$defs": writer.records} if writer.records else found
 
 
 class _SchemaWriter:
-    """Collects the schemas of the records that it comes across in `records`, by name."""
+    """Collects the schemas of the records that it comes across in `records`, by name.
 
-    def __init__(self) -> None:
+    `wires` are the encoded forms of each class that has a codec.
+    """
+
+    def __init__(self, wires: dict[type, list[Any]]) -> None:
+        self.wires = wires
         self.records: dict[str, dict[str, Any]] = {}
         self._names: dict[type, str] = {}
 
@@ -89,6 +96,8 @@ class _SchemaWriter:
                 return self._reference(info.cls, lambda: self.record(info.cls, info.fields, array=True))
             case inspect.DataclassType() | inspect.TypedDictType():
                 return self._reference(info.cls, lambda: self.record(info.cls, info.fields))
+            case inspect.CustomType() if info.cls in self.wires:
+                return self._reference(info.cls, lambda: self._encoded(info.cls))
             case _:
                 return self._other(info)
 
@@ -101,14 +110,21 @@ class _SchemaWriter:
         *,
         array: bool = False,
         tables: dict[str, tuple[Any, ...]] | None = None,
+        held: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """The schema of a struct, or of what is encoded like one. `tables`: its tables, with key and row type."""
+        """The schema of a struct, or of what is encoded like one.
+
+        `tables` are its tables, with key and row type; `held` its Cells, with the type of their value.
+        """
         properties: dict[str, Any] = {} if tag is None else {tag_field or "$tag": {"const": tag}}
         required: list[str] = list(properties)
         for field in fields:
             if tables and field.encode_name in tables:
                 key, row = map(inspect.type_info, tables[field.encode_name])
                 properties[field.encode_name] = {**self._map(key, row), "x-table": True}
+                continue
+            if held and field.encode_name in held:
+                properties[field.encode_name] = self.type(inspect.type_info(held[field.encode_name]))
                 continue
             properties[field.encode_name] = {**self.type(field.type), **_default(field)}
             if field.required:
@@ -133,6 +149,15 @@ class _SchemaWriter:
             self.records[name] = {}
             self.records[name] = make()
         return {"$ref": f"#/$defs/{self._names[cls]}"}
+
+    def _encoded(self, cls: type) -> dict[str, Any]:
+        """The schema of what a class with a codec is encoded as, for all of its parameters."""
+        found: list[dict[str, Any]] = []
+        for wire in self.wires[cls]:
+            schema = self.type(inspect.type_info(wire))
+            if schema not in found:
+                found.append(schema)
+        return found[0] if len(found) == 1 else {"anyOf": found}
 
     def _other(self, info: inspect.Type) -> dict[str, Any]:
         """Lists and the like; anything else is described as anything."""

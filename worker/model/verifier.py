@@ -40,6 +40,8 @@ _PER_BYTE = 100
 """What reading back a byte takes that never was read back, ns: an estimate on the high side."""
 _LINES_TAKE = 1_000_000
 """There is time to look for the lines that wrote a value, ns."""
+_CELLS_EVERY = 5_000_000_000
+"""Each `Cell` is looked at so often, ns, for a change without a touch."""
 _ROWS = 32
 """So many rows are read back at a time."""
 _MOST_ROWS = 65_536
@@ -80,6 +82,7 @@ class Verifier:
         self._looked: set[str] = set()
         """The fields with a problem whose lines were looked for."""
         self.next_at = 0
+        self._cells_at = 0
 
     def stamp(self, seq: int, at: int) -> list[StateProblem]:
         """Return what is new since the last call, with the tick and the wall clock (ns) at which it was found."""
@@ -101,6 +104,7 @@ class Verifier:
     def check_changed(self, state: Any) -> list[StateProblem]:
         """Read back everything that changed since it last was; return what is wrong."""
         self._look_for_exchanged(state)
+        self._cells.unread.update(self._cells.held_names)
         while self._cells.unread:
             for name in sorted(self._cells.unread):
                 self._check_cell(state, name, lines=True)
@@ -115,7 +119,9 @@ class Verifier:
     def waits(self, clock: Callable[[], int]) -> bool:
         """Whether there is something to read back, and it is time by `clock()`, ns."""
         cells = self._cells
-        return bool(cells.unread or cells.unread_rows or self.rows) and clock() >= self.next_at
+        if cells.unread or cells.unread_rows or self.rows:
+            return clock() >= self.next_at
+        return bool(cells.held_names) and clock() >= max(self.next_at, self._cells_at)
 
     def pump(self, state: Any, clock: Callable[[], int], until: int) -> bool:
         """Between two turns: read back what fits before `until`; return whether `problems` changed.
@@ -142,6 +148,10 @@ class Verifier:
         cells = self._cells
         began = clock()
         self._look_for_exchanged(state)
+        if began >= self._cells_at:
+            # Nothing else tells that one of them changed without a touch.
+            self._cells_at = began + _CELLS_EVERY
+            cells.unread.update(cells.held_names)
         self._take_rows()
         # Those that never were read back come first.
         for name in sorted(cells.unread, key=lambda name: (name in self._cost, name)):
@@ -174,9 +184,14 @@ class Verifier:
     def _check_cell(self, state: Any, name: str, *, lines: bool) -> None:
         cells = self._cells
         cells.unread.discard(name)
+        if cells.waits(state, name):
+            return
+        if cells.touch_is_missing(state, name):
+            self._note(name, self._not_touched(name, cells.value(state, name)), lines=lines)
+            return
         value, hint = cells.value(state, name), cells.type_of(name)
         self._objects[name] = value
-        comparison = Comparison(cells.encode)
+        comparison = Comparison(cells.encode, cells.codecs)
         problem = None
         try:
             found = comparison.difference(value, cells.read_back(name))
@@ -215,7 +230,7 @@ class Verifier:
                 continue
             count += 1
             row = rows[key]
-            comparison = Comparison(cells.encode)
+            comparison = Comparison(cells.encode, cells.codecs)
             where = f"[{key!r}]"
             try:
                 read_key, read_row = cells.row_read_back(table, key, row)
@@ -282,6 +297,11 @@ class Verifier:
         else:
             mend = f"write {article(wanted)}, or declare the type that it has"
         return StateProblem(name, _path(name, where + path), "unreadable", wanted, described(part), mend)
+
+    def _not_touched(self, name: str, value: Any) -> StateProblem:
+        hint = f"Cell[{type_name(self._cells.type_of(name))}]"
+        mend = f"it was changed without a touch: call self.state.{name}.touch() after changing its value"
+        return StateProblem(name, _path(name, ".value"), "differs", hint, described(value), mend)
 
     def _differs(self, name: str, value: Any, hint: Any, found: Difference) -> StateProblem:
         path = _path(name, found.path)

@@ -11,12 +11,14 @@ from ...protocol.errors import NeverblinkError
 from ...protocol.grid import Policy
 from ...protocol.link import Offers
 from ...protocol.window import Window
+from ..codecs.codec import Codec
 from ..model.commands import Declared
 from ..model.inbox import MOST_BYTES, InboxBound, WhenFull
 from ..model.settings import SettingsCell, SettingsError
 
 __all__ = [
     "BotError",
+    "codecs_of",
     "inbox_bound_of",
     "interval_of",
     "modules_of",
@@ -107,6 +109,23 @@ def inbox_bound_of(name: str, bound: Any) -> InboxBound:
     if type(largest) is not int or not 1 <= largest <= MOST_BYTES:
         raise BotError(f"bot {name}: inbox_bound: bytes={bound.bytes!r}: expected a size of up to 48MiB")
     return bound
+
+
+def codecs_of(name: str, codecs: Any) -> tuple[Codec[Any], ...]:
+    """The codecs of a bot. Raises `BotError`."""
+    if not isinstance(codecs, (list, tuple)):
+        raise BotError(f"bot {name}: codecs is a {type(codecs).__name__}: expected a list of Codec")
+    found: dict[type[Any], Codec[Any]] = {}
+    for codec in typing.cast("Sequence[object]", codecs):
+        if not isinstance(codec, Codec):
+            raise BotError(
+                f"bot {name}: codecs holds {codec!r}: expected Codec(River, encode, decode), or pickled(River)"
+            )
+        known = typing.cast("Codec[Any]", codec)
+        if known.type in found:
+            raise BotError(f"bot {name}: codecs has two for {known.type.__name__}: remove one")
+        found[known.type] = known
+    return tuple(found.values())
 
 
 def settings_of(name: str, defaults: Any, show: Callable[[Any], None] = lambda _: None) -> SettingsCell:

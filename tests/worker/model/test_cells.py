@@ -462,7 +462,7 @@ class Locked(msgspec.Struct):
         (Bare, "does not name its key and row types: write Table"),
         (Required, "default_factory=Table"),
         (SoftRows, r"table rows: row type Position: it is the struct Position.*frozen=True"),
-        (Locked, "field 'lock' holds Event.*build it in on_load"),
+        (Locked, "field 'lock': it is Event.*build it in on_load"),
         (int, "cannot change in place"),
         (threading.Event, "it is Event"),
     ],

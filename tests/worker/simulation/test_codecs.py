@@ -1,0 +1,81 @@
+"""A bot whose state has codecs and a Cell, through a handoff, a crash and a rollback in the simulated world."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+from typing import Any
+
+import msgspec
+import pytest
+
+from neverblink.worker import Cell, Codec, Worker
+from neverblink.worker.testing import Simulation, SimulationError
+
+
+class Model:
+    def __init__(self, seen: int = 0) -> None:
+        self.seen = seen
+
+    def learn(self) -> None:
+        self.seen += 1
+
+
+class Book(msgspec.Struct):
+    seen: defaultdict[str, int] = msgspec.field(default_factory=lambda: defaultdict(int))
+    recent: deque[str] = msgspec.field(default_factory=lambda: deque(maxlen=2))
+    kinds: Counter[str] = msgspec.field(default_factory=lambda: Counter[str]())
+    model: Cell[Model] = msgspec.field(default_factory=lambda: Cell(Model(), every="1h"))
+
+
+class Counting(Worker[Book]):
+    codecs = [Codec(Model, lambda model: model.seen, Model)]
+
+    def on_event(self, event: Any) -> None:
+        state = self.state
+        state.seen[event.data] += 1
+        state.recent.append(event.data)
+        state.kinds.update([event.data])
+        with state.model.change() as model:
+            model.learn()
+
+
+class Same(Counting):
+    pass
+
+
+def put(bot: Simulation[Book], *keys: str) -> None:
+    for key in keys:
+        bot.put(f"{bot.state.model.value.seen}", key)
+
+
+def test_an_unchanged_deploy_loses_nothing_of_a_defaultdict_or_deque() -> None:
+    with Simulation(Counting) as bot:
+        put(bot, "BTC", "ETH", "BTC")
+        bot.hand_over(Same)
+        put(bot, "SOL")
+        assert bot.state.seen == {"BTC": 2, "ETH": 1, "SOL": 1}
+        assert bot.state.recent == deque(["BTC", "SOL"])
+        assert bot.state.kinds.most_common(1) == [("BTC", 2)]
+        assert bot.rolled_back == ""
+
+
+def test_a_handoff_keeps_what_a_cell_has_not_encoded_yet() -> None:
+    with Simulation(Counting) as bot:
+        put(bot, "a", "b", "c")
+        bot.hand_over(Same)
+        assert bot.state.model.value.seen == 3
+        put(bot, "d")
+        bot.roll_back()
+        assert bot.state.model.value.seen == 4
+
+
+def test_a_touch_that_was_forgotten_fails_the_test_by_name() -> None:
+    class Forgetting(Counting):
+        def on_event(self, event: Any) -> None:
+            self.state.model.value.learn()
+
+    with (
+        Simulation(Forgetting) as bot,
+        pytest.raises(SimulationError, match=r"on_event .*self\.state\.model\.touch"),
+    ):
+        bot.put("1", "a")
