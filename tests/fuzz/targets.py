@@ -12,8 +12,10 @@ import shutil
 import sqlite3
 import subprocess
 import tempfile
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from contextlib import closing
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -70,6 +72,7 @@ from neverblink.supervisor.web.tokens import TokenError, Tokens
 from neverblink.supervisor.workers.env_file import EnvFileError, read_env_file
 from neverblink.supervisor.workers.leftovers import journal_left
 from neverblink.worker import migration
+from neverblink.worker.codecs.codec import Codec
 from neverblink.worker.engine.command_turns import decode_command
 from neverblink.worker.journal.directory import JournalDirectory
 from neverblink.worker.model.cells import Cells, StateUnreadable
@@ -259,6 +262,31 @@ def _cells(data: bytes) -> object:
     return cells.load({"rows": data})
 
 
+class _Collections(msgspec.Struct):
+    """A state whose every field has a codec."""
+
+    recent: deque[float] = msgspec.field(default_factory=lambda: deque[float](maxlen=3))
+    counts: defaultdict[str, Counter[str]] = msgspec.field(default_factory=lambda: defaultdict(Counter[str]))
+    order: OrderedDict[str, int] = msgspec.field(default_factory=lambda: OrderedDict[str, int]())
+    half: Fraction = Fraction(1, 2)
+
+
+_halves = [Codec(Fraction, lambda half: [half.numerator, half.denominator], lambda pair: Fraction(*pair))]
+
+
+def _coded(data: bytes) -> None:
+    """Each field alone, so that one which cannot be read leaves the others to be tried."""
+    cells = Cells(_Collections, 1, codecs=_halves)
+    problem: StateUnreadable | None = None
+    for name in _Collections.__struct_fields__:
+        try:
+            cells.load({name: data})
+        except StateUnreadable as found:
+            problem = found
+    if problem is not None:
+        raise problem
+
+
 @migration(1, 2)
 def _lots(root: dict[str, Any]) -> dict[str, Any]:
     return {"lots": root.pop("sizes")}
@@ -418,6 +446,11 @@ TARGETS: dict[str, Target] = {
     # the state
     "frame": Target(frame.decode_frame, (WireError,), messages(frame.Frame).map(frame.encode_frame)),
     "state": Target(_cells, (StateUnreadable,), _said("\x05", "\x80", "\x81\xa1r\x82")),
+    "state with codecs": Target(
+        _coded,
+        (StateUnreadable,),
+        _said("\x92\x01\x02", "\x82\xa6maxlen\x02\xa5items\x90", "\x81\xa1a\x81\xa1b\x01"),
+    ),
     "migration": Target(_translate, (MigrationError,), _said("\x05", "\x81\xa1r\x05")),
     # the journal
     "segment's header": Target(
@@ -634,7 +667,9 @@ FILES: dict[str, tuple[str, ...] | str] = {
     "worker/runtime/supervised.py": ("supervisor's message", "follower's message", "leader's message"),
     "worker/model/migration.py": ("migration",),
     "worker/io/identity.py": "a key of 32 bytes, of any value",
-    "worker/model/shape.py": ("state",),
+    "worker/codecs/type_hooks.py": ("state", "state with codecs"),
+    "worker/codecs/codec.py": "encodes, and makes a decoder to see whether its type can be decoded",
+    "worker/codecs/pickle_codec.py": "a pickle runs what is in it: an author asks for it by name, and the guide warns",
     "worker/simulation/world.py": "a simulation of what is encoded in the same process",
     "worker/model/cells.py": ("state",),
     "worker/io/output.py": "what the bot itself prints; anything that is not JSON is a line of text",

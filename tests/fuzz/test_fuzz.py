@@ -18,7 +18,7 @@ from .targets import FILES, TARGETS
 ROOT = Path(__file__).resolve().parents[2]
 DECODES = re.compile(
     r"(?:msgpack|json|decoder|codec|commands|z85)\w*\)?\.(?:decode|loads?)\(|Decoder\(|MessageCodec\(|tomllib\.load"
-    r"|\bcell\.decode\(|unpack_from\(|\.unpack\(|msgspec\.convert\(|fromisoformat\(|literal_eval\(|pickle|marshal"
+    r"|\bcell\.decode\(|unpack_from\(|\.unpack\(|msgspec\.convert\(|fromisoformat\(|literal_eval\(|pickle\.load|marshal"
 )
 """Calls that turn bytes or text into something else."""
 
