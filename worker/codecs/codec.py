@@ -67,6 +67,8 @@ class Codec(Generic[T]):
         self.encode = encode
         self.decode = decode
         self.wire = wire
+        self.equal: Callable[[Any, Any], bool] = _equal
+        """Whether a value is what was read back of it, as far as the values themselves tell; else their bytes do."""
 
     def bound(self) -> BoundCodec:
         """This codec as the state uses it: what its functions raise is reported as theirs, with the line."""
@@ -77,6 +79,7 @@ class Codec(Generic[T]):
             wire=self.wire,
             encode=_reported(self.encode, name, "encode"),
             decode=_reported(self.decode, name, "decode"),
+            equal=self.equal,
             subclasses=True,
         )
 
@@ -102,6 +105,14 @@ class BoundCodec:
     """Whether a value is what was read back of it. Not called for collections, whose items are compared one by one."""
     subclasses: bool = False
     """Whether `encode` also takes values of a subclass."""
+
+
+def _equal(one: Any, other: Any) -> bool:
+    try:
+        return bool(one == other)
+    except Exception:
+        # The class's own comparison may give what has no truth, as that of arrays does.
+        return False
 
 
 def _reported(function: Callable[[Any], Any], name: str, what: str) -> Callable[[Any], Any]:

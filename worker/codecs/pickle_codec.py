@@ -48,7 +48,14 @@ def pickled(type: type[T]) -> Codec[T]:
             ) from problem
         return value
 
-    return Codec(type, encode, decode, wire=PickleBytes)
+    codec = Codec(type, encode, decode, wire=PickleBytes)
+    # Two pickles of equal objects may differ, and the class may compare by identity.
+    codec.equal = _same_class
+    return codec
+
+
+def _same_class(one: object, other: object) -> bool:
+    return one.__class__ is other.__class__
 
 
 def _distribution(module: str) -> str:

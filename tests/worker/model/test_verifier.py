@@ -5,7 +5,9 @@ import datetime
 import enum
 import itertools
 import math
+import re
 import uuid
+from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -16,6 +18,7 @@ import msgspec
 import pytest
 
 from neverblink.protocol.link import StateProblem
+from neverblink.worker import Cell, Codec
 from neverblink.worker.model.cells import Cells
 from neverblink.worker.model.table import Table
 from neverblink.worker.model.verifier import Verifier
@@ -397,3 +400,90 @@ def test_a_leader_without_any_pause_still_reads_back_a_little() -> None:
     cells.collect(state)
     assert verifier.hurry(state, Clock())
     assert "price" in verifier.problems
+
+
+class Held:
+    def __init__(self, seen: int = 0) -> None:
+        self.seen = seen
+
+
+class Coded(msgspec.Struct):
+    recent: deque[float] = msgspec.field(default_factory=lambda: deque[float](maxlen=2))
+    counts: defaultdict[str, int] = msgspec.field(default_factory=lambda: defaultdict(int))
+    halves: list[Held] = []
+    held: Cell[Held] = msgspec.field(default_factory=lambda: Cell(Held(), every="1h"))
+
+
+def coded() -> tuple[Verifier, Cells, Any]:
+    cells = Cells(Coded, codecs=[Codec(Held, lambda held: held.seen, Held)])
+    return Verifier(cells), cells, cells.fresh()
+
+
+def test_values_with_codecs_read_back_as_they_were_written() -> None:
+    verifier, cells, state = coded()
+    state.recent.extend([float("nan"), 1.0])
+    state.counts["a"] += 1
+    # Of a class that compares by identity.
+    state.halves.append(Held(3))
+    with state.held.change() as held:
+        held.seen = 1
+    cells.collect(state, all_of_it=False)
+    assert verifier.check_all(state) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "mend"),
+    [
+        (lambda state: setattr(state, "recent", deque([1.0], maxlen=9)), None, ""),
+        (lambda state: setattr(state, "recent", [1.0]), "recent", "deque"),
+        (lambda state: setattr(state, "counts", {"a": 1}), "counts", "defaultdict"),
+        (lambda state: setattr(state, "counts", defaultdict(lambda: 7)), "counts", "default_factory"),
+        (lambda state: state.recent.append(None), "recent", "None"),
+        (lambda state: setattr(state.held.value, "seen", 5), "held", r"self\.state\.held\.touch\(\)"),
+    ],
+)
+def test_a_value_that_its_codec_cannot_bring_back_is_reported(
+    change: Callable[[Any], None], field: str | None, mend: str
+) -> None:
+    verifier, cells, state = coded()
+    change(state)
+    cells.collect(state)
+    problems = verifier.check_all(state)
+    assert [problem.field for problem in problems] == ([field] if field else [])
+    assert all(re.search(mend, problem.mend) for problem in problems)
+
+
+def test_one_deque_in_two_fields_is_reported_as_shared() -> None:
+    class Two(msgspec.Struct):
+        one: deque[int] = msgspec.field(default_factory=lambda: deque[int]())
+        other: dict[str, deque[int]] = {}
+
+    cells = Cells(Two)
+    state: Any = cells.fresh()
+    state.other["a"] = state.one
+    cells.collect(state)
+    [problem] = Verifier(cells).check_all(state)
+    assert problem.kind == "shared"
+
+
+def test_a_touch_that_was_forgotten_is_found_in_spare_time() -> None:
+    verifier, cells, state = coded()
+    now = 10**12
+
+    def clock() -> int:
+        return now
+
+    while verifier.waits(clock):
+        verifier.pump(state, clock, now + 10**9)
+        now += 10**8
+    state.held.value.seen = 5
+    cells.collect(state)
+    now += 10**10
+    assert verifier.waits(clock)
+    verifier.pump(state, clock, now + 10**9)
+    assert verifier.problems["held"].path == "held.value"
+    state.held.touch()
+    cells.collect(state)
+    now += 10**10
+    verifier.pump(state, clock, now + 10**9)
+    assert verifier.problems == {}

@@ -76,6 +76,6 @@ def test_a_touch_that_was_forgotten_fails_the_test_by_name() -> None:
 
     with (
         Simulation(Forgetting) as bot,
-        pytest.raises(SimulationError, match=r"on_event .*self\.state\.model\.touch"),
+        pytest.raises(SimulationError, match=r"model\.value.*without a touch.*self\.state\.model\.touch"),
     ):
         bot.put("1", "a")
