@@ -267,7 +267,8 @@ def _detail(command: Command, result: dict[str, Any]) -> str:
         case Settings():
             return changes_of(result)
         case RestoreState():
-            return command.at
+            point = _object(result.get("point"))
+            return f"{command.at}, tick {point['seq']}" if point.get("seq") is not None else command.at
         case ImportState():
             return command.path
         case SetState():

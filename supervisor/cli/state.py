@@ -26,7 +26,7 @@ from ...protocol.commands import (
     Status,
 )
 from ...protocol.state.diff import FieldDiff, RowsDiff, ValueChange
-from ...protocol.state.typed_json import key_text
+from ...protocol.state.typed_json import is_scalar, key_text
 from ...protocol.wire import UNDECODABLE
 from ..api.client import Client, CommandFault, convert
 from ..state.decisions import DecisionSince
@@ -257,8 +257,10 @@ def _show(context: CommandContext, path: str, at: str, offset: int, limit: int) 
         for line in columns(rows):
             screen.line(line.rstrip())
     elif page.items is not None:
+        if not page.total:
+            screen.line("there is nothing in it")
         for key, value in page.items:
-            screen.line(f"{screen.good(key_text(key))}  {json.dumps(value, ensure_ascii=False)}")
+            screen.line(f"{screen.good(key_text(key))}  {_said(value)}")
         last = page.offset + len(page.items)
         if page.total is not None and (last < page.total or page.offset):
             more = f", go on with --offset {last}" if last < page.total else ""
@@ -271,7 +273,7 @@ def _show(context: CommandContext, path: str, at: str, offset: int, limit: int) 
 
 
 def _summary(value: Any, items: int | None) -> str:
-    text = "" if value is None and items is not None else json.dumps(value, ensure_ascii=False)
+    text = "" if value is None and items is not None else _said(value)
     if text and len(text) <= _WIDEST:
         return text
     return count(items, "item") if items is not None else f"{text[:_WIDEST]}…"
@@ -348,8 +350,15 @@ def _differences(
         yield f"{total - len(changes):,} more values differ; --limit shows more"
 
 
+def _said(value: Any) -> str:
+    """A value in a line: JSON, but for a single value that JSON has no form for, such as nan."""
+    if isinstance(value, dict) and is_scalar(value):
+        return str(next(iter(cast("dict[str, Any]", value).values())))
+    return json.dumps(value, ensure_ascii=False)
+
+
 def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
+    text = _said(value)
     return text if len(text) <= _WIDEST else f"{text[:_WIDEST]}…"
 
 

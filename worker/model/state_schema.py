@@ -14,7 +14,7 @@ from typing import Any, cast
 import msgspec
 from msgspec import inspect
 
-from ...protocol.state.typed_json import to_json
+from ...protocol.state.typed_json import ANYTHING, TypeSchema, to_json
 from .shape import Shape
 
 __all__ = ["state_schema"]
@@ -54,7 +54,13 @@ def state_schema(shape: Shape) -> dict[str, Any]:
         found = writer.record(info.cls, info.fields, tables=tables, held=held)
     else:
         found = writer.type(info)
-    return {**found, "$defs": writer.records} if writer.records else found
+    whole = {**found, "$defs": writer.records} if writer.records else found
+    if isinstance(info, (inspect.StructType, inspect.DataclassType)):
+        # Only now that all types are known: a value of the field is compared with its default.
+        for field in info.fields:
+            about = whole["properties"][field.encode_name]
+            about.update({} if about.get("x-table") else _default(field, about, whole))
+    return whole
 
 
 class _SchemaWriter:
@@ -165,7 +171,9 @@ class _SchemaWriter:
         return {"type": "array", "items": self.type(item)} if isinstance(item, inspect.Type) else {}
 
 
-def _default(field: inspect.Field) -> dict[str, Any]:
+def _default(
+    field: inspect.Field, about: TypeSchema = ANYTHING, whole: TypeSchema = ANYTHING
+) -> dict[str, Any]:
     """The default of a field, in its JSON form, where it has one."""
     try:
         if field.default is not msgspec.NODEFAULT:
@@ -175,7 +183,9 @@ def _default(field: inspect.Field) -> dict[str, Any]:
         else:
             return {}
         data = msgspec.msgpack.encode(value)
-        return {"default": to_json(msgspec.msgpack.decode(data))} if len(data) <= _LARGEST_DEFAULT else {}
+        if len(data) > _LARGEST_DEFAULT:
+            return {}
+        return {"default": to_json(msgspec.msgpack.decode(data), about, whole)}
     except Exception:
         # A factory is the bot's own code, and what it makes may be what a turn has to fill in first.
         return {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -69,6 +71,33 @@ def test_a_dropped_field_that_has_its_default_loses_nothing() -> None:
     assert {field.name: field.default for field in found.fields if field.kind == "dropped"} == {
         "realised": True,
         "old": True,
+    }
+
+
+class Blob(msgspec.Struct, frozen=True, array_like=True):
+    data: bytes = b"x"
+    keys: dict[int, float] = msgspec.field(default_factory=lambda: {1: math.nan})
+
+
+class Odd(msgspec.Struct):
+    kept: int = 0
+    blob: Blob = Blob()
+    when: datetime = datetime(2026, 11, 24, tzinfo=UTC)
+    keys: dict[int, float] = msgspec.field(default_factory=lambda: {1: math.inf})
+
+
+class Less(msgspec.Struct):
+    kept: int = 0
+
+
+def test_a_default_is_known_as_one_whatever_its_type() -> None:
+    found = state_diff(values(Odd()), values(Less()))
+    assert {field.name: field.default for field in found.fields} == {"blob": True, "when": True, "keys": True}
+    found = state_diff(values(Odd(Less().kept, Blob(b"y"), keys={2: math.inf})), values(Less()))
+    assert {field.name: field.default for field in found.fields} == {
+        "blob": False,
+        "when": True,
+        "keys": False,
     }
 
 

@@ -145,6 +145,12 @@ def test_a_point_outside_of_what_is_kept_is_refused_with_what_there_is(
         state_at(journal, point)
 
 
+def test_a_time_before_the_bot_began_is_refused(tmp_path: Path) -> None:
+    led(tmp_path / "journal", 5)
+    with pytest.raises(StateNotKnown, match="the bot began at"):
+        state_at(tmp_path / "journal", Moment(START - 10**9))
+
+
 def test_without_a_journal_the_error_names_what_begins_one(tmp_path: Path) -> None:
     with pytest.raises(StateNotKnown, match="neverblink up"):
         state_at(tmp_path, Now())

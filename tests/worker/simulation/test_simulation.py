@@ -350,9 +350,7 @@ def test_a_handler_may_put_but_not_let_time_pass() -> None:
             if event.key == "first":
                 bot.put("second", {})
                 assert self.state.events == []
-                with pytest.raises(
-                    SimulationError, match="lets the simulation go on while the handler runs"
-                ):
+                with pytest.raises(SimulationError, match="lets the simulation go on while the handler runs"):
                     bot.ticks()
             super().on_event(event)
 
