@@ -84,21 +84,21 @@ def main(argv: Sequence[str] | None = None, figures: Mapping[str, Measure] = FIG
     """Do what the command line says; return the exit code, which `--help` lists."""
     asked = _arguments(argv, figures)
     # With --json there is nothing on stdout but the object.
-    said = sys.stderr if asked.json else sys.stdout
+    output = sys.stderr if asked.json else sys.stdout
     wanted = {name: measure for name, measure in figures.items() if _wanted(name, asked)}
-    print(f"{machine()}\n", file=said, flush=True)
+    print(f"{machine()}\n", file=output, flush=True)
     try:
-        done = run(wanted, _QUICK if asked.quick else _WHOLE, said, trace=asked.trace)
+        done = run(wanted, _QUICK if asked.quick else _WHOLE, output, trace=asked.trace)
     except KeyboardInterrupt:
         print("bin/bench: interrupted", file=sys.stderr)
         return 130
     if asked.plot:
         for file in pictures(done.figures, Path(asked.plot)):
-            print(f"wrote {file}", file=said)
+            print(f"wrote {file}", file=output)
     found = whole(done)
     goals = table(found)
     if goals.rows or done.failed:
-        print(show(goals), file=said)
+        print(show(goals), file=output)
     if asked.json:
         print(json.dumps(found), flush=True)
     return 1 if done.failed else 0

@@ -29,28 +29,28 @@ def measure(scale: Scale, tmp: Path) -> Figure:
         ("neverblink", "bare loop", "over it"),
     )
     costs: dict[str, float] = {}
-    told = {
+    environment = {
         "BENCH_TICK": f"{_INTERVAL // 1000}us",
         "BENCH_INTERVAL": str(_INTERVAL),
         "BENCH_ROWS": str(_ROWS),
         "BENCH_FIELDS": "2048",
     }
-    with BenchPool(tmp, told) as pool:
+    with BenchPool(tmp, environment) as pool:
         leader = pool.start()
         pool.lead(leader)
         pool.until(lambda: pool.ask("rows") == _ROWS, "a full table")
         for touched in (0, 10, 100):
             pool.ask("touch", {"keys": touched})
-            ours, bare = _both(pool, leader, {**told, "BENCH_TOUCHED": str(touched)}, scale)
+            ours, bare = _both(pool, leader, {**environment, "BENCH_TOUCHED": str(touched)}, scale)
             costs[str(touched)] = round(ours - bare, 2)
             figure.rows.append((f"{touched} keys touched", number(ours), number(bare), number(ours - bare)))
     figure.data = {"tick_cost_us": costs}
     return figure
 
 
-def _both(pool: BenchPool, leader: str, told: dict[str, str], scale: Scale) -> tuple[float, float]:
+def _both(pool: BenchPool, leader: str, environment: dict[str, str], scale: Scale) -> tuple[float, float]:
     """Processor time per tick in µs, with neverblink and without."""
-    bare = subprocess.Popen([sys.executable, "bare.py"], cwd=BOTS, env={**os.environ, **told})
+    bare = subprocess.Popen([sys.executable, "bare.py"], cwd=BOTS, env={**os.environ, **environment})
     try:
         # Until caches are warm and imports are over.
         pool.listen(0.3 if scale.quick else 1.0)

@@ -18,7 +18,7 @@ def cpu_of(pid: int) -> int:
 def memory_of(pid: int) -> float:
     """Memory of process `pid`, MB: its own pages, and its share of shared ones."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        name, _, said = line.partition(":")
+        name, _, text = line.partition(":")
         if name == "Pss":
-            return int(said.split()[0]) * 1024 / 1e6
+            return int(text.split()[0]) * 1024 / 1e6
     raise OSError(f"/proc/{pid}/smaps_rollup has no Pss (page size {os.sysconf('SC_PAGE_SIZE')})")

@@ -30,8 +30,8 @@ def measure(scale: Scale, tmp: Path) -> Figure:
         10_000: 20 if scale.quick else 1000,
         scale.rows: 3 if scale.quick else 15,
     }
-    said = _erl(tmp, "-pa", ".", "-run", "swap", "main", "1", "2", *(f"{n}:{t}" for n, t in wanted.items()))
-    lines = [tuple(map(int, line.split())) for line in said.splitlines()]
+    output = _erl(tmp, "-pa", ".", "-run", "swap", "main", "1", "2", *(f"{n}:{t}" for n, t in wanted.items()))
+    lines = [tuple(map(int, line.split())) for line in output.splitlines()]
     found: dict[str, dict[str, float]] = {}
     for entries in wanted:
         taken = spread(took for count, took in lines if count == entries)

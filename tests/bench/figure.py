@@ -69,8 +69,8 @@ def show(figure: Figure) -> str:
     lines = [figure.title]
     for cells in table:
         first, *others = cells
-        said = "".join(f"  {cell:>{width}}" for cell, width in zip(others, widths[1:], strict=False))
-        lines.append(f"  {first:<{widths[0]}}{said}".rstrip())
+        text = "".join(f"  {cell:>{width}}" for cell, width in zip(others, widths[1:], strict=False))
+        lines.append(f"  {first:<{widths[0]}}{text}".rstrip())
     return "\n".join([*lines, *(f"  ({note})" for note in figure.notes)])
 
 

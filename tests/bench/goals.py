@@ -44,7 +44,7 @@ class Goal(msgspec.Struct, frozen=True):
         return value, "reached" if (value > self.limit) == self.least else "missed"
 
     @property
-    def said(self) -> str:
+    def text(self) -> str:
         sign = "≥" if self.least else "<" if self.below else "≤"
         return f"{sign} {self.limit:,g}{_unit(self.unit)}"
 
@@ -105,7 +105,7 @@ def table(found: Mapping[str, Any]) -> Figure:
     """The goals as a table for people, of those that were measured."""
     judged = [(goal, *goal.judge(found)) for goal in GOALS]
     rows = [
-        (goal.what, goal.said, number(value), verdict) for goal, value, verdict in judged if value is not None
+        (goal.what, goal.text, number(value), verdict) for goal, value, verdict in judged if value is not None
     ]
     reached = sum(verdict == "reached" for _, _, verdict in judged)
     notes = [

@@ -21,8 +21,8 @@ __all__ = ["measure"]
 
 def measure(scale: Scale, tmp: Path) -> Figure:
     settled = 0.2 if scale.quick else 1.0
-    told = {"BENCH_TICK": "10ms", "BENCH_ROWS": str(scale.rows), "BENCH_TOUCHED": "100"}
-    with BenchPool(tmp, told) as pool:
+    environment = {"BENCH_TICK": "10ms", "BENCH_ROWS": str(scale.rows), "BENCH_TOUCHED": "100"}
+    with BenchPool(tmp, environment) as pool:
         pool.lead(pool.start())
         pool.until(lambda: pool.ask("rows") == scale.rows, "a full table")
         pool.listen(settled)
@@ -44,14 +44,14 @@ def measure(scale: Scale, tmp: Path) -> Figure:
         pool.lead(successor)
         recovered = time.monotonic() - asked
         pool.stop()
-        said = pool.rehearsed
+        rehearsal = pool.rehearsed
     found = lived(pool.journal, after=copied)
     report = found.report
     while_copied = spread(late for due, late in found.late if due <= began)
     in_handoffs = spread(late for due, late in found.late if began < due <= ended)
     blackout = spread(found.blackouts)
     missed, skipped = found.absent("missed", ended), found.absent("skipped", ended)
-    copy = next(iter(said.values()))
+    copy = next(iter(rehearsal.values()))
     return Figure(
         f"A table of {scale.rows:,} entries ({copy.bytes / 1e6:.0f} MB encoded), 100 changed each tick, "
         f"100 ticks a second, µs",

@@ -98,9 +98,12 @@ def _late(strip: RecentTicks, seconds: float) -> Spread:
 
 def _crowd(served: Served) -> subprocess.Popen[str]:
     """The listeners, in a separate process at the lowest priority."""
-    said = [str(served.port), served.tokens["viewer"], str(_COUNT), str(_SLOW)]
+    arguments = [str(served.port), served.tokens["viewer"], str(_COUNT), str(_SLOW)]
     crowd = subprocess.Popen(
-        [sys.executable, "-m", "tests.web.crowd", *said], stdout=subprocess.PIPE, text=True, cwd=Path.cwd()
+        [sys.executable, "-m", "tests.web.crowd", *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path.cwd(),
     )
     os.setpriority(os.PRIO_PROCESS, crowd.pid, 19)
     assert crowd.stdout is not None

@@ -42,8 +42,8 @@ def lived(journal: Path, *, after: int = 0) -> BotHistory:
     """
     report = audit(read_journal(journal))
     if not report.ok:
-        told = "; ".join(broken.text for broken in report.broken)
-        raise RuntimeError(f"the audit of {journal} finds something broken: {told}")
+        problems = "; ".join(broken.text for broken in report.broken)
+        raise RuntimeError(f"the audit of {journal} finds something broken: {problems}")
     late: list[tuple[int, int]] = []
     blackouts: list[int] = []
     handed: list[int] = []

@@ -27,8 +27,8 @@ _STEPS = (
 
 def measure(scale: Scale, tmp: Path) -> Figure:
     handoffs = min(scale.handoffs, 300)
-    told = {"BENCH_TICK": "10ms", "BENCH_ROWS": "10", "BENCH_TOUCHED": "1", "BENCH_MARKS": str(tmp)}
-    with BenchPool(tmp / "home", told, target="traced:Beat") as pool:
+    environment = {"BENCH_TICK": "10ms", "BENCH_ROWS": "10", "BENCH_TOUCHED": "1", "BENCH_MARKS": str(tmp)}
+    with BenchPool(tmp / "home", environment, target="traced:Beat") as pool:
         pool.lead(pool.start())
         pool.follow(pool.start())
         alternate(pool, handoffs)

@@ -78,11 +78,11 @@ startsecs=0
 
 
 def _circus(place: Path) -> _Way:
-    endpoint, told = f"ipc://{place}/ctl.sock", f"ipc://{place}/told.sock"
+    endpoint, events = f"ipc://{place}/ctl.sock", f"ipc://{place}/told.sock"
     (place / "conf").write_text(
         f"""[circus]
 endpoint = {endpoint}
-pubsub_endpoint = {told}
+pubsub_endpoint = {events}
 check_delay = -1
 [watcher:bot]
 cmd = {" ".join(_bot(place))}
@@ -128,9 +128,9 @@ class _Running:
     def __init__(self, place: Path, command: list[str], again: Callable[[_Process], object]) -> None:
         self._place = place
         self._again = again
-        with open(place / "said", "wb") as said:
+        with open(place / "said", "wb") as log:
             self._process = subprocess.Popen(
-                command, cwd=place, stdout=said, stderr=said, start_new_session=True
+                command, cwd=place, stdout=log, stderr=log, start_new_session=True
             )
 
     def gaps(self, times: int) -> Spread:
@@ -151,10 +151,10 @@ class _Running:
 
     def _wait(self, word: str, count: int) -> None:
         end = time.monotonic() + _WITHIN
-        while sum(said == word for said, _ in self._marks()) < count:
+        while sum(log == word for log, _ in self._marks()) < count:
             if time.monotonic() > end or self._process.poll() is not None:
-                said = (self._place / "said").read_text(errors="replace")
-                raise RuntimeError(f"{self._process.args} did not bring the bot up: {said}")
+                log = (self._place / "said").read_text(errors="replace")
+                raise RuntimeError(f"{self._process.args} did not bring the bot up: {log}")
             time.sleep(0.005)
 
     def _marks(self) -> list[tuple[str, int]]:

@@ -34,7 +34,7 @@ class Run(msgspec.Struct):
     failed: dict[str, str] = {}
 
 
-def run(wanted: Mapping[str, Measure], scale: Scale, said: TextIO, *, trace: bool = False) -> Run:
+def run(wanted: Mapping[str, Measure], scale: Scale, output: TextIO, *, trace: bool = False) -> Run:
     """Measure the wanted figures, by name, and write each to `said` as soon as it is there."""
     done = Run()
     for name, measure in wanted.items():
@@ -45,13 +45,13 @@ def run(wanted: Mapping[str, Measure], scale: Scale, said: TextIO, *, trace: boo
                 figure = measure(scale, Path(tmp))
         except Exception as error:
             done.failed[name] = _why(error)
-            print(f"{name} could not be measured: {done.failed[name]}", file=said)
+            print(f"{name} could not be measured: {done.failed[name]}", file=output)
             if trace:
-                traceback.print_exception(error, file=said)
+                traceback.print_exception(error, file=output)
         else:
             done.figures.append(figure)
-            print(show(figure), file=said)
-        print(f"  [{name}, {time.monotonic() - began:.1f} s]\n", file=said, flush=True)
+            print(show(figure), file=output)
+        print(f"  [{name}, {time.monotonic() - began:.1f} s]\n", file=output, flush=True)
     return done
 
 
@@ -59,11 +59,11 @@ def _why(error: Exception) -> str:
     """One line for people: what went wrong, and the last line that a failed program printed."""
     kind = type(error).__name__
     words = " ".join(str(error).split())
-    said: bytes | str | None = None
+    printed: bytes | str | None = None
     if isinstance(error, subprocess.CalledProcessError | subprocess.TimeoutExpired):
-        said = error.stderr or error.output
-    if said:
-        text = said.decode(errors="replace") if isinstance(said, bytes) else said
+        printed = error.stderr or error.output
+    if printed:
+        text = printed.decode(errors="replace") if isinstance(printed, bytes) else printed
         words += f" It said: {text.strip().splitlines()[-1]}"
     line = f"{kind}: {words}" if words else kind
     return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"

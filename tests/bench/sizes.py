@@ -18,8 +18,8 @@ def measure(scale: Scale, tmp: Path) -> Figure:
     figure = Figure(f"Blackout of {handoffs} handoffs, by entries in the table, µs", ("p50", "p99", "max"))
     medians: list[tuple[float, float]] = []
     for rows in (100, 1000, 10_000, 100_000):
-        told = {"BENCH_TICK": "10ms", "BENCH_ROWS": str(rows), "BENCH_TOUCHED": "100"}
-        with BenchPool(tmp / str(rows), told) as pool:
+        environment = {"BENCH_TICK": "10ms", "BENCH_ROWS": str(rows), "BENCH_TOUCHED": "100"}
+        with BenchPool(tmp / str(rows), environment) as pool:
             pool.lead(pool.start())
             pool.until(lambda pool=pool, rows=rows: pool.ask("rows") == rows, "a full table")
             pool.follow(pool.start())

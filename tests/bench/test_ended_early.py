@@ -33,12 +33,12 @@ def test_a_terminated_run_ends_its_processes(number: int, tmp_path: Path) -> Non
     try:
         _wait_for_bot(run, tmp_path)
         run.send_signal(number)
-        _, said = run.communicate(timeout=_WITHIN)
+        _, output = run.communicate(timeout=_WITHIN)
     finally:
         run.kill()
         run.wait()
     assert run.returncode == 130
-    assert said == "bin/bench: interrupted\n"
+    assert output == "bin/bench: interrupted\n"
     assert _those_in(tmp_path) == []
 
 

@@ -97,11 +97,11 @@ def test_a_figure_that_fails_is_named_and_the_others_are_measured(tmp_path: Path
     def good(scale: Scale, tmp: Path) -> Figure:
         return Figure("Good", ("",), data={"failover_ms": {"standby": 1}})
 
-    said = StringIO()
-    done = run({"first": good, "second": broken, "third": good}, _SMALLEST, said)
+    output = StringIO()
+    done = run({"first": good, "second": broken, "third": good}, _SMALLEST, output)
     assert [figure.title for figure in done.figures] == ["Good", "Good"]
     assert list(done.failed) == ["second"]
-    [line] = [line for line in said.getvalue().splitlines() if "could not be measured" in line]
+    [line] = [line for line in output.getvalue().splitlines() if "could not be measured" in line]
     assert line.startswith("second could not be measured: CalledProcessError: ")
     assert line.endswith("It said: room left")
     found = whole(done)

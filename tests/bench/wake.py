@@ -49,22 +49,22 @@ def measure(scale: Scale, tmp: Path) -> Figure:
 
 
 def _both(tmp: Path, interval: int, seconds: float) -> tuple[Spread, Spread, int]:
-    told = {"BENCH_TICK": f"{interval // 1000}us", "BENCH_INTERVAL": str(interval)}
-    with BenchPool(tmp, told) as pool:
+    environment = {"BENCH_TICK": f"{interval // 1000}us", "BENCH_INTERVAL": str(interval)}
+    with BenchPool(tmp, environment) as pool:
         leader = pool.start()
         pool.lead(leader)
         bare = subprocess.Popen(
-            [sys.executable, "bare.py"], cwd=BOTS, env={**os.environ, **told}, stdout=subprocess.PIPE
+            [sys.executable, "bare.py"], cwd=BOTS, env={**os.environ, **environment}, stdout=subprocess.PIPE
         )
         try:
             pool.listen(0.3)
             began = time.time_ns()
             pool.listen(seconds)
             bare.terminate()
-            said, _ = bare.communicate(timeout=10)
+            output, _ = bare.communicate(timeout=10)
         finally:
             bare.kill()
         pool.stop()
     late = [late for _, late in lived(pool.journal, after=began).late]
-    theirs: list[int] = json.loads(said)[-len(late) :]
+    theirs: list[int] = json.loads(output)[-len(late) :]
     return spread(late), spread(theirs), len(late)

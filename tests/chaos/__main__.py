@@ -44,11 +44,11 @@ def main(arguments: list[str] | None = None) -> int:
             sys.stderr.write(line_of(found[-1]) + "\n")
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
-    said = summary(found)
+    text = summary(found)
     if not asked.json:
         sys.stdout.write(table(found) + f"\n{len(found)} episodes in {time.monotonic() - began:.0f} s\n")
-    sys.stdout.write(msgspec.json.encode(said).decode() + "\n")
-    return 1 if said["violations"] else 0
+    sys.stdout.write(msgspec.json.encode(text).decode() + "\n")
+    return 1 if text["violations"] else 0
 
 
 def _play(episode: Episode, keep: Path | None, *, verbose: bool) -> EpisodeResult:

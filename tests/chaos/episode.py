@@ -359,11 +359,11 @@ class _EpisodeRunner:
         self._supervisor_killed = False
         self._supervisor = self._live.start("up", "--project", self._code_first)
         if self._told is None:
-            told = self._told = self._context.socket(zmq.SUB)
-            told.setsockopt(zmq.RCVHWM, 0)
-            told.setsockopt(zmq.SUBSCRIBE, b"")
-            told.setsockopt(zmq.RECONNECT_IVL, 20)
-            told.connect(self._live.endpoint("events"))
+            subscriber = self._told = self._context.socket(zmq.SUB)
+            subscriber.setsockopt(zmq.RCVHWM, 0)
+            subscriber.setsockopt(zmq.SUBSCRIBE, b"")
+            subscriber.setsockopt(zmq.RECONNECT_IVL, 20)
+            subscriber.connect(self._live.endpoint("events"))
             self._listeners = self._context.socket(zmq.DEALER)
             self._listeners.setsockopt(zmq.RECONNECT_IVL, 20)
             self._listeners.connect(self._live.endpoint("requests"))

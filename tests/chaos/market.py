@@ -193,8 +193,8 @@ def _shown(fill: Filled) -> dict[str, Any]:
 
 def _peer(connection: socket.socket) -> int:
     """The process at the other end, according to the kernel."""
-    told = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    return struct.unpack("3i", told)[0]
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return struct.unpack("3i", credentials)[0]
 
 
 def holder(lease: Path) -> int:

@@ -219,11 +219,11 @@ def _died_of_trouble(builder: JournalBuilder, facts: dict[str, Any]) -> None:
     ],
 )
 def test_each_kind_of_violation_is_found(
-    tmp_path: Path, harm: Callable[[JournalBuilder, dict[str, Any]], None], said: str
+    tmp_path: Path, harm: Callable[[JournalBuilder, dict[str, Any]], None], problem: str
 ) -> None:
     builder, facts = in_order(tmp_path)
     harm(builder, facts)
-    assert any(said in one for one in found(tmp_path, builder, facts)), found(tmp_path, builder, facts)
+    assert any(problem in one for one in found(tmp_path, builder, facts)), found(tmp_path, builder, facts)
 
 
 def _flipped(tmp_path: Path, *, lost: int) -> list[str]:

@@ -161,9 +161,9 @@ def _names(text: str, segment: int, byte: int) -> bool:
 def _of_the_journal(report: AuditReport, spoilt: Set[tuple[int, int]]) -> list[str]:
     found = [f"invariant {one.invariant}: {one.text}" for one in report.broken]
     for segment, byte in sorted(spoilt):
-        told = [one for one in found if _names(one, segment, byte)]
-        found = [one for one in found if one not in told]
-        if not told:
+        named = [one for one in found if _names(one, segment, byte)]
+        found = [one for one in found if one not in named]
+        if not named:
             found.append(
                 f"a bit was flipped in segment {segment} at byte {byte}, and the audit does not report it"
             )

@@ -88,7 +88,7 @@ def test_the_loop_in_the_guide_runs_alone_and_flattens_on_an_interrupt(tmp_path:
         loop.wait_for("connected")
         loop.wait_for("looping")
         ended = loop.interrupt()
-    assert (ended.status, ended.said) == (0, "flattened\n"), ended.complained
+    assert (ended.status, ended.output) == (0, "flattened\n"), ended.errors
 
 
 def test_every_handler_is_documented() -> None:

@@ -52,8 +52,8 @@ def _all(names: list[str], seconds: int) -> int:
                 [sys.executable, "-m", "tests.fuzz", "--one", name, str(share)], stdout=file, stderr=file
             ).returncode
         runs = _runs(log.read_text(errors="replace"))
-        said = f"FOUND: see {log}" if status else "nothing found" if runs != "?" else "did not run"
-        print(f"{name:<28} {runs:>12} runs in {share:>4} s   {said}", flush=True)
+        text = f"FOUND: see {log}" if status else "nothing found" if runs != "?" else "did not run"
+        print(f"{name:<28} {runs:>12} runs in {share:>4} s   {text}", flush=True)
         if status:
             failed.append(name)
     print(f"{len(names)} targets, {len(failed)} with findings{': ' + ', '.join(failed) if failed else ''}")

@@ -158,8 +158,8 @@ def _import(root: Path) -> object:
 
 
 def _exported(state: object) -> bytes:
-    said = {"neverblink": "state", "format": 1, "state": {"a": state, "rows": state}, "types": {}}
-    return msgspec.json.encode(said)
+    exported = {"neverblink": "state", "format": 1, "state": {"a": state, "rows": state}, "types": {}}
+    return msgspec.json.encode(exported)
 
 
 _exported_states = st.builds(

@@ -35,8 +35,8 @@ class Move(NamedTuple):
     """Killed after so many commands that others can notice."""
 
     def __str__(self) -> str:
-        said = " ".join(filter(None, (self.kind, self.who, self.what)))
-        return f"{said}, killed half-way" if self.cut else said
+        text = " ".join(filter(None, (self.kind, self.who, self.what)))
+        return f"{text}, killed half-way" if self.cut else text
 
 
 def moves(model: Model, state: State) -> Iterator[Move]:

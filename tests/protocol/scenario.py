@@ -47,7 +47,7 @@ def play(text: str) -> str:
         played.append(line)
         if line and not line.startswith("#"):
             try:
-                played += [f"    {said}" for said in stage.command(line)]
+                played += [f"    {note}" for note in stage.command(line)]
             except ValueError as problem:
                 raise ValueError(f"line {number}, {line!r}: {problem}") from None
     problem = stage.problem()
@@ -70,7 +70,7 @@ class _Stage:
     def command(self, line: str) -> list[str]:
         self._log = []
         verb, *rest = line.split(" ", 1)
-        said = rest[0] if rest else ""
+        note = rest[0] if rest else ""
         commands: dict[str, Callable[[str], None]] = {
             "deploy": self._deploy,
             "ready": lambda _: self._make("start", "new"),
@@ -97,7 +97,7 @@ class _Stage:
         }
         if verb not in commands:
             raise ValueError("no such command")
-        commands[verb](said)
+        commands[verb](note)
         return self._log
 
     def _make(self, kind: str, who: str, what: str = "") -> None:

@@ -38,7 +38,7 @@ def test_harmful_values_are_refused(data: bytes) -> None:
 
 
 def test_an_older_supervisor_may_send_fewer_fields_and_a_newer_one_more() -> None:
-    said: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "bot": "b",
         "worker": "w",
         "release": "r",
@@ -46,8 +46,8 @@ def test_an_older_supervisor_may_send_fewer_fields_and_a_newer_one_more() -> Non
         "lease": "/lease",
         "journal": "/journal",
     }
-    assert decode_assignment(json.dumps(said).encode()) == Assignment(**said)
-    assert decode_assignment(json.dumps({**said, "colour": "green"}).encode()) == Assignment(**said)
-    del said["lease"]
+    assert decode_assignment(json.dumps(fields).encode()) == Assignment(**fields)
+    assert decode_assignment(json.dumps({**fields, "colour": "green"}).encode()) == Assignment(**fields)
+    del fields["lease"]
     with pytest.raises(AssignmentError, match="missing required field `lease`"):
-        decode_assignment(json.dumps(said).encode())
+        decode_assignment(json.dumps(fields).encode())

@@ -140,8 +140,8 @@ def test_a_fault_comes_back_with_its_facts() -> None:
 )
 def test_an_answer_that_json_cannot_encode_is_answered_with_that_error(value: Any) -> None:
     """A value comes from the bot by msgpack, which can say more; its asker must not wait for ever."""
-    told = msgspec.msgpack.decode(packed(value))
-    answer = decode_answer(encode_answer(Answer("3", "ok", result={"value": told})))
+    decoded = msgspec.msgpack.decode(packed(value))
+    answer = decode_answer(encode_answer(Answer("3", "ok", result={"value": decoded})))
     assert (answer.id, answer.status) == ("3", "error")
     assert answer.error is not None
     assert answer.error.code == "failed"

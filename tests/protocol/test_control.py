@@ -18,10 +18,10 @@ PAUSE = b'{"id": "1", "op": "pause", "why": "thin"}'
 def test_a_file_holds_one_command_or_a_list_of_them() -> None:
     [one] = parse(b" \n" + PAUSE + b"\n").wanted
     assert one.command == Pause(id="1", why="thin")
-    said = parse(b"[" + PAUSE + b', {"id": "2", "op": "send", "name": "buy", "args": {"n": 1}} ]')
-    assert [wanted.id for wanted in said.wanted] == ["1", "2"]
-    assert said.wanted[1].command == Send(id="2", name="buy", args={"n": 1})
-    assert not said.refused
+    requests = parse(b"[" + PAUSE + b', {"id": "2", "op": "send", "name": "buy", "args": {"n": 1}} ]')
+    assert [wanted.id for wanted in requests.wanted] == ["1", "2"]
+    assert requests.wanted[1].command == Send(id="2", name="buy", args={"n": 1})
+    assert not requests.refused
 
 
 @pytest.mark.parametrize("empty", [b"", b" \n", b"[]"])
@@ -54,12 +54,12 @@ def test_a_file_that_is_not_commands_is_refused_as_a_whole(data: bytes, why: str
 
 
 def test_a_bad_command_is_refused_alone_by_its_id() -> None:
-    said = parse(
+    requests = parse(
         b'[{"id": "0", "op": "puase"}, ' + PAUSE + b', {"id": "2", "op": "send"}, 7, {"op": "pause"}]'
     )
-    assert [wanted.id for wanted in said.wanted] == ["1"]
-    assert [refused.id for refused in said.refused] == ["0", "2", "", ""]
-    problems = [refused.problem for refused in said.refused]
+    assert [wanted.id for wanted in requests.wanted] == ["1"]
+    assert [refused.id for refused in requests.refused] == ["0", "2", "", ""]
+    problems = [refused.problem for refused in requests.refused]
     assert '(did you mean "pause"?)' in problems[0]
     assert "missing required field `name`" in problems[1]
     assert problems[2].startswith("command 4 of 5: not a request")
@@ -93,10 +93,10 @@ def test_the_digest_of_a_command_does_not_depend_on_its_formatting() -> None:
 @given(garbage | damaged(st.just(b"[" + PAUSE + b"," + PAUSE + b"]")) | st.text(max_size=30).map(str.encode))
 def test_garbage_raises_only_control_error(data: bytes) -> None:
     try:
-        said = parse(data)
+        requests = parse(data)
     except ControlError:
         return
-    assert all(wanted.id for wanted in said.wanted)
+    assert all(wanted.id for wanted in requests.wanted)
 
 
 def test_a_byte_order_mark_is_ignored_and_another_encoding_is_named() -> None:

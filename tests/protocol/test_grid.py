@@ -131,8 +131,8 @@ def test_gaps_cover_what_did_not_run_once_whatever_was_lost(
     grid = Grid(interval)
     lost = [LostTime(since, since + length, "missed", f"{since} {length}") for since, length in sorted(spans)]
     found = plan(grid, 0, 700, "skip", step=ClockStep(stepped, by), lost=lost)
-    told = [index for gap in found.gaps for index in range(gap.first, gap.last + 1)]
-    assert told == list(range(1, found.seq))
+    indices = [index for gap in found.gaps for index in range(gap.first, gap.last + 1)]
+    assert indices == list(range(1, found.seq))
 
 
 @pytest.mark.parametrize(("after", "seq"), [(0, 5), (40_000_000, 5), (60_000_000, 6), (999_999_999, 6)])

@@ -202,13 +202,13 @@ class TrustsWhatWasKept(Handoff):
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )
 def test_the_explorer_finds_the_mutant(
-    seat: type[Seat], handoff: type[Handoff], budget: tuple[int, ...], told: list[str]
+    seat: type[Seat], handoff: type[Handoff], budget: tuple[int, ...], story: list[str]
 ) -> None:
     model = Model(Machines(seat, handoff, plain=True))
     with pytest.raises(Violation) as caught:
         explore(model, model.start(*budget))
     trace = str(caught.value)
-    for words in told:
+    for words in story:
         assert words in trace, trace
     assert "  1 " in trace
 
@@ -229,11 +229,11 @@ def test_the_explorer_finds_the_mutant(
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )
 def test_the_explorer_finds_the_mutant_with_a_standby(
-    seat: type[Seat], handoff: type[Handoff], budget: tuple[int, int, int], told: list[str]
+    seat: type[Seat], handoff: type[Handoff], budget: tuple[int, int, int], story: list[str]
 ) -> None:
     model = Model(Machines(seat, handoff, plain=True), spare=True)
     with pytest.raises(Violation) as caught:
         explore(model, model.start(*budget))
     trace = str(caught.value)
-    for words in told:
+    for words in story:
         assert words in trace, trace

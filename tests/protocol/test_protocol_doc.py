@@ -100,20 +100,20 @@ def fields_of(kind: type[msgspec.Struct]) -> list[list[str]]:
     return [[f"`{field.encode_name}`", words_for(field.type), default_of(field)] for field in info.fields]
 
 
-def told(text: str) -> list[list[str]]:
+def documented(text: str) -> list[list[str]]:
     return [] if "No fields." in text else [row[:3] for row in rows(text)]
 
 
 @pytest.mark.parametrize("kind", MESSAGES, ids=tag_of)
 def test_the_page_has_every_message_with_every_field(kind: type[msgspec.Struct]) -> None:
-    assert told(section(tag_of(kind))) == fields_of(kind)
+    assert documented(section(tag_of(kind))) == fields_of(kind)
     assert not kind.__struct_config__.array_like
 
 
 @pytest.mark.parametrize("kind", PARTS, ids=lambda kind: kind.__name__)
 def test_the_page_has_every_part_of_a_message_with_every_field(kind: type[msgspec.Struct]) -> None:
     text = section(kind.__name__)
-    assert told(text) == fields_of(kind)
+    assert documented(text) == fields_of(kind)
     assert text.lstrip().startswith("Array." if kind.__struct_config__.array_like else "Map.")
     if kind.__struct_config__.tag is not None:
         assert f"Tag `{tag_of(kind)}`" in text
@@ -131,8 +131,8 @@ def _parts(row: list[str]) -> list[str]:
 
 
 def test_the_page_has_a_frame_and_an_assignment_with_every_field() -> None:
-    assert told(section("Frames and digests")) == fields_of(frame.Frame)
-    assert told(section("The assignment")) == fields_of(assignment.Assignment)
+    assert documented(section("Frames and digests")) == fields_of(frame.Frame)
+    assert documented(section("The assignment")) == fields_of(assignment.Assignment)
 
 
 def test_the_page_has_every_kind_of_frame_and_of_record() -> None:
@@ -224,7 +224,7 @@ def test_a_journal_can_be_read_by_the_page_alone() -> None:
 
 def test_the_lease_can_be_read_by_the_page_alone() -> None:
     for number, line in enumerate(EXAMPLES["lease"]().splitlines()):
-        told = json.loads(line)
-        text = f"{told['epoch']} {told['pid']} {told['started']} {told['holder']}"
-        assert told["epoch"] % 2 == number
-        assert zlib.crc32(text.encode()) == told["crc"]
+        record = json.loads(line)
+        text = f"{record['epoch']} {record['pid']} {record['started']} {record['holder']}"
+        assert record["epoch"] % 2 == number
+        assert zlib.crc32(text.encode()) == record["crc"]

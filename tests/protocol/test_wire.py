@@ -21,7 +21,7 @@ class Ping(msgspec.Struct, frozen=True, tag="ping"):
 
 
 class Note(msgspec.Struct, frozen=True, tag="note"):
-    said: Any
+    value: Any
     by: str = ""
 
 

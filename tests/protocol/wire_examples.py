@@ -64,7 +64,7 @@ def frame() -> Frame:
 
 def assignment_example() -> str:
     """An assignment, one key a line."""
-    told = Assignment(
+    example = Assignment(
         bot="foresight",
         worker="w-2",
         release="20261124T151404Z-1a2b3c4d",
@@ -74,7 +74,7 @@ def assignment_example() -> str:
         log_file="/srv/foresight/.neverblink/logs/w-2.log",
         keys=Keys(bytes(range(32)), bytes(range(32, 64)), bytes(range(64, 96))),
     )
-    return msgspec.json.format(encode_assignment(told), indent=2).decode()
+    return msgspec.json.format(encode_assignment(example), indent=2).decode()
 
 
 def yield_example() -> str:
@@ -188,14 +188,14 @@ def _token(data: bytes, at: int, depth: int, lines: list[str]) -> int:
     end = at + head + size
     value = msgspec.msgpack.decode(data[at:end])
     is_text, is_bytes = isinstance(value, str), isinstance(value, bytes)
-    said = (
+    text = (
         f'"{value}"'
         if is_text
         else f"{len(value)} bytes"
         if is_bytes
         else _PLAIN.get(repr(value), repr(value))
     )
-    _line(lines, data[at:end], depth, said)
+    _line(lines, data[at:end], depth, text)
     return end
 
 
@@ -204,11 +204,11 @@ _PLAIN = {"None": "nil", "True": "true", "False": "false"}
 _WIDE = 18
 
 
-def _line(lines: list[str], raw: bytes, depth: int, said: str) -> None:
+def _line(lines: list[str], raw: bytes, depth: int, text: str) -> None:
     indent = "  " * depth
     pieces = [raw[start : start + _WIDE].hex(" ") for start in range(0, len(raw), _WIDE)]
     lines += [f"{indent}{piece}" for piece in pieces[:-1]]
-    lines.append(f"{indent}{pieces[-1]}".ljust(_WIDE * 3 + 6) + f"  {said}")
+    lines.append(f"{indent}{pieces[-1]}".ljust(_WIDE * 3 + 6) + f"  {text}")
 
 
 def _fields(data: bytes, parts: list[tuple[str, int]]) -> Iterator[str]:

@@ -47,9 +47,9 @@ def open_page(browser: Any, width: int, height: int, scheme: str) -> Generator[t
     """A page of this size, dark or light, and the list of what it complains of."""
     complaints: list[str] = []
 
-    def heard(said: Any) -> None:
-        if said.type in ("error", "warning"):
-            complaints.append(said.text)
+    def heard(message: Any) -> None:
+        if message.type in ("error", "warning"):
+            complaints.append(message.text)
 
     def failed(error: Any) -> None:
         complaints.append(str(error))

@@ -15,12 +15,12 @@ from tests.ports import HOST, free_port
 from tests.whole.bots import bot
 from tests.whole.live import WITHIN, Live
 
-__all__ = ["Served", "Told"]
+__all__ = ["HttpAnswer", "Served"]
 
 SOURCE = bot(tick="50ms")
 
 
-class Told(NamedTuple):
+class HttpAnswer(NamedTuple):
     """An answer."""
 
     status: int
@@ -82,38 +82,38 @@ class Served:
         body: bytes | None = None,
         role: str = "operator",
         **headers: str,
-    ) -> Told:
+    ) -> HttpAnswer:
         """Send a request; headers by their names with _ for -, and "" for one that is to be left out."""
         connection = http.client.HTTPConnection(HOST, self.port, timeout=WITHIN)
-        said = {"Content-Type": "application/json"} if body is not None else {}
+        sent = {"Content-Type": "application/json"} if body is not None else {}
         if role:
-            said["Authorization"] = f"Bearer {self.tokens[role]}"
-        said |= {name.replace("_", "-"): value for name, value in headers.items()}
+            sent["Authorization"] = f"Bearer {self.tokens[role]}"
+        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
         try:
-            connection.request(method, path, body, {name: value for name, value in said.items() if value})
+            connection.request(method, path, body, {name: value for name, value in sent.items() if value})
             answer = connection.getresponse()
-            return Told(answer.status, dict(answer.headers), answer.read())
+            return HttpAnswer(answer.status, dict(answer.headers), answer.read())
         finally:
             connection.close()
 
     def get(self, path: str, **how: Any) -> Any:
         """What is answered to a question that is answered well."""
-        told = self.ask("GET", path, **how)
-        assert told.status == 200, told
-        return told.json
+        answer = self.ask("GET", path, **how)
+        assert answer.status == 200, answer
+        return answer.json
 
     def do(self, op: str, **more: Any) -> Any:
         """The result of a command that is carried out."""
-        told = self.ask("POST", f"/api/{op}", json.dumps(more).encode())
-        assert told.status == 200, told
-        return told.json
+        answer = self.ask("POST", f"/api/{op}", json.dumps(more).encode())
+        assert answer.status == 200, answer
+        return answer.json
 
     @contextmanager
     def events(self, query: str = "", **headers: str) -> Generator[Iterator[tuple[str, str, Any]]]:
         """Listen: (type, id, data) of each event."""
         connection = http.client.HTTPConnection(HOST, self.port, timeout=WITHIN)
-        said = {"Authorization": f"Bearer {self.tokens['viewer']}"}
-        connection.request("GET", f"/api/events{query}", headers=said | headers)
+        sent = {"Authorization": f"Bearer {self.tokens['viewer']}"}
+        connection.request("GET", f"/api/events{query}", headers=sent | headers)
         try:
             yield _events(connection.getresponse())
         finally:
@@ -133,14 +133,14 @@ class Served:
 
 def _events(answer: http.client.HTTPResponse) -> Iterator[tuple[str, str, Any]]:
     assert answer.status == 200, answer.read()
-    told: dict[str, str] = {}
+    fields: dict[str, str] = {}
     until = time.monotonic() + 2 * WITHIN
     while line := answer.readline().decode():
         # Heartbeats go on whatever happens, so only this ends a wait for an event that does not come.
         assert time.monotonic() < until, "the test has listened for too long"
         if line.strip():
             name, _, value = line.rstrip("\n").partition(": ")
-            told[name] = value
-        elif "event" in told:
-            yield told["event"], told["id"], json.loads(told["data"])
-            told = {}
+            fields[name] = value
+        elif "event" in fields:
+            yield fields["event"], fields["id"], json.loads(fields["data"])
+            fields = {}

@@ -25,23 +25,23 @@ def test_every_fault_has_a_status() -> None:
 
 
 def test_openapi_describes_exactly_the_existing_routes(served: Served) -> None:
-    told = served.get("/openapi.json", role="")
-    assert told["openapi"] == "3.1.0"
-    described = {(path, method) for path, methods in told["paths"].items() for method in methods}
+    document = served.get("/openapi.json", role="")
+    assert document["openapi"] == "3.1.0"
+    described = {(path, method) for path, methods in document["paths"].items() for method in methods}
     assert described == {(one.path, "post" if one.changes else "get") for one in OPERATIONS}
-    ids = [one["operationId"] for methods in told["paths"].values() for one in methods.values()]
+    ids = [one["operationId"] for methods in document["paths"].values() for one in methods.values()]
     assert len(set(ids)) == len(ids)
     # A body is the very command that goes over the socket.
-    deploy = told["components"]["schemas"]["Deploy"]["properties"]
+    deploy = document["components"]["schemas"]["Deploy"]["properties"]
     assert {"path", "release", "wait", "dry_run", "why"} <= set(deploy)
     assert not {"op", "id"} & set(deploy)
 
 
 def test_openapi_lists_the_possible_refusals_of_each_operation() -> None:
-    told = describe("1")["paths"]
+    document = describe("1")["paths"]
 
     def codes(path: str, method: str = "get") -> set[str]:
-        answers = told[path][method]["responses"]
+        answers = document[path][method]["responses"]
         assert answers.pop("200")["description"] == "Done."
         for status, answer in answers.items():
             assert {STATUS[code] for code in answer["description"].split(", ")} == {int(status)}

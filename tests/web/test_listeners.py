@@ -58,8 +58,8 @@ def test_two_hundred_listeners_are_served_beside_some_that_do_not_read(served: S
     with crowd(served) as here:
         here.come(256)
         until(lambda: number(served, "http_streams") == 256, served)
-        told = served.ask("GET", "/api/events", role="viewer")
-        assert (told.status, told.code) == (429, "too-many")
+        answer = served.ask("GET", "/api/events", role="viewer")
+        assert (answer.status, answer.code) == (429, "too-many")
         reading, silent = here.wires[:200], here.wires[200:]
         # Large events, which fill the buffers of listeners that do not read.
         got = dict.fromkeys(reading, 0)

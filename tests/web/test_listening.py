@@ -110,10 +110,10 @@ def test_a_certificate_enables_https(apart: Served, tmp_path: Path) -> None:
     )
     context = ssl.create_default_context(cafile=str(cert))
     until = time.monotonic() + WITHIN
-    while (told := _ask(asked, context)) is None:
+    while (answer := _ask(asked, context)) is None:
         assert time.monotonic() < until, apart.log()
         time.sleep(0.05)
-    status, strict = told
+    status, strict = answer
     assert status == 200
     assert strict
 

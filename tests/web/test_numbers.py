@@ -25,13 +25,13 @@ def metrics(text: str) -> dict[str, str]:
 
 
 def test_promtool_accepts_the_metrics(served: Served) -> None:
-    told = served.ask("GET", "/metrics", role="viewer")
-    assert told.headers["Content-Type"] == CONTENT_TYPE
+    answer = served.ask("GET", "/metrics", role="viewer")
+    assert answer.headers["Content-Type"] == CONTENT_TYPE
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("no promtool here: install one (Debian: apt-get install prometheus)")
     checked = subprocess.run(
-        [promtool, "check", "metrics"], input=told.body, capture_output=True, check=False, timeout=60
+        [promtool, "check", "metrics"], input=answer.body, capture_output=True, check=False, timeout=60
     )
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
 

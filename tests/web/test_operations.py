@@ -40,23 +40,23 @@ def test_a_command_is_the_same_over_http_and_the_socket(served: Served) -> None:
 def test_a_refusal_of_the_supervisor_is_passed_on(served: Served) -> None:
     served.do("lock", why="release freeze")
     try:
-        told = served.ask("POST", "/api/deploy", b'{"release":"current"}')
-        assert (told.status, told.code) == (423, "locked")
-        assert "release freeze" in told.json["error"]["message"]
+        answer = served.ask("POST", "/api/deploy", b'{"release":"current"}')
+        assert (answer.status, answer.code) == (423, "locked")
+        assert "release freeze" in answer.json["error"]["message"]
     finally:
         served.do("unlock")
 
 
 def test_a_deployment_over_http_misses_no_tick(served: Served) -> None:
     code = served.live.code("v2", SOURCE + "\n# new\n")
-    with served.events() as told:
-        assert next(told)[0] == "begin"
+    with served.events() as stream:
+        assert next(stream)[0] == "begin"
         begun = served.do("deploy", path=str(code), why="over http")
         phases: list[str] = []
         leads: list[dict[str, Any]] = []
         ended: dict[str, Any] = {}
         while not (ended and leads):
-            kind, _, data = next(told)
+            kind, _, data = next(stream)
             if kind == "phase":
                 phases.append(data["phase"])
             if kind == "lead":
@@ -83,17 +83,17 @@ def test_a_deployment_over_http_misses_no_tick(served: Served) -> None:
 
 
 def test_events_resume_after_the_last_event_id(served: Served) -> None:
-    with served.events("?topics=command") as told:
-        assert next(told)[0] == "begin"
+    with served.events("?topics=command") as stream:
+        assert next(stream)[0] == "begin"
         served.do("pause")
-        kind, first, data = next(told)
+        kind, first, data = next(stream)
         assert (kind, data["op"]) == ("command", "pause")
     served.do("resume")
-    with served.events("?topics=command", **{"Last-Event-ID": first}) as told:
-        assert next(told)[0] == "begin"
-        assert next(told)[2]["op"] == "resume"
-    with served.events(**{"Last-Event-ID": "somebody-else-1"}) as told:
-        assert next(told)[0] == "reset"
+    with served.events("?topics=command", **{"Last-Event-ID": first}) as stream:
+        assert next(stream)[0] == "begin"
+        assert next(stream)[2]["op"] == "resume"
+    with served.events(**{"Last-Event-ID": "somebody-else-1"}) as stream:
+        assert next(stream)[0] == "reset"
 
 
 def test_listeners_of_a_removed_token_are_disconnected(served: Served) -> None:
@@ -102,11 +102,11 @@ def test_listeners_of_a_removed_token_are_disconnected(served: Served) -> None:
         served.tokens["viewer"],
     )
     try:
-        with served.events() as told:
-            assert next(told)[0] == "begin"
+        with served.events() as stream:
+            assert next(stream)[0] == "begin"
             served.live.run("token", "remove", "gone")
             # It ends by itself: were it not cut off, this would go on for ever.
-            for _ in told:
+            for _ in stream:
                 pass
     finally:
         served.tokens["viewer"] = kept
@@ -134,8 +134,8 @@ def test_a_web_process_that_dies_is_restarted_without_affecting_a_tick(served: S
     assert web_process(served.live) != died
     assert served.get("/api/status")["worker"] == leader
     # Who comes back to another process has to look at everything anew.
-    with served.events(**{"Last-Event-ID": "0-1"}) as told:
-        assert next(told)[0] == "reset"
+    with served.events(**{"Last-Event-ID": "0-1"}) as stream:
+        assert next(stream)[0] == "reset"
 
 
 def test_the_web_process_ends_with_a_killed_supervisor_and_starts_with_the_next(apart: Served) -> None:

@@ -246,7 +246,7 @@ def test_the_page_names_failing_notification_targets(shown: Served, browser: Any
     }  # fmt: skip
     with open_page(browser, 1280, 900, "light") as (page, complaints):
         log_in(page, shown.url, shown.tokens["viewer"])
-        told = page.evaluate(
+        result = page.evaluate(
             """async (failing) => {
                 const {get} = await import('/static/js/api.js');
                 const {now} = await import('/static/js/now.js');
@@ -257,9 +257,9 @@ def test_the_page_names_failing_notification_targets(shown: Served, browser: Any
             }""",
             failing,
         )
-        assert [text for text in told if 'Notifications to "phone" have failed since ' in text]
-        assert [text for text in told if text.endswith(": Connection refused (2 waiting, 1 lost)")]
-        assert not [text for text in told if "laptop" in text]
+        assert [text for text in result if 'Notifications to "phone" have failed since ' in text]
+        assert [text for text in result if text.endswith(": Connection refused (2 waiting, 1 lost)")]
+        assert not [text for text in result if "laptop" in text]
         assert complaints == []
 
 

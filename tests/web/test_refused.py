@@ -12,28 +12,28 @@ from neverblink.supervisor.web.tokens import Tokens
 from tests.ports import HOST
 
 from ..files import contents
-from .served import Served, Told
+from .served import HttpAnswer, Served
 
 
-def refused(served: Served, told: Told, status: int, code: str) -> None:
-    assert (told.status, told.code) == (status, code), told
-    assert told.json["error"]["message"]
-    assert told.headers["Content-Type"] == "application/json"
+def refused(served: Served, answer: HttpAnswer, status: int, code: str) -> None:
+    assert (answer.status, answer.code) == (status, code), answer
+    assert answer.json["error"]["message"]
+    assert answer.headers["Content-Type"] == "application/json"
     served.notes(f": {code}: ")
 
 
 def test_a_request_without_a_token_is_refused(served: Served) -> None:
     for path in ("/api/status", "/api/events", "/api/logs", "/metrics", "/api/history/1"):
-        told = served.ask("GET", path, role="")
-        refused(served, told, 401, "no-token")
-        assert told.headers["WWW-Authenticate"].startswith("Bearer")
+        answer = served.ask("GET", path, role="")
+        refused(served, answer, 401, "no-token")
+        assert answer.headers["WWW-Authenticate"].startswith("Bearer")
     refused(served, served.ask("POST", "/api/pause", b"{}", role=""), 401, "no-token")
 
 
-@pytest.mark.parametrize("said", ["Bearer nbt_wrong", "Basic YTpi", "Bearer", "Bearer " + "x" * 5000])
-def test_a_request_with_an_unknown_token_is_refused(served: Served, said: str) -> None:
-    told = served.ask("GET", "/api/status", role="", Authorization=said)
-    refused(served, told, 401, "bad-token")
+@pytest.mark.parametrize("sent", ["Bearer nbt_wrong", "Basic YTpi", "Bearer", "Bearer " + "x" * 5000])
+def test_a_request_with_an_unknown_token_is_refused(served: Served, sent: str) -> None:
+    answer = served.ask("GET", "/api/status", role="", Authorization=sent)
+    refused(served, answer, 401, "bad-token")
 
 
 def test_a_viewer_cannot_change_anything(served: Served) -> None:
@@ -85,8 +85,8 @@ def test_another_port_in_the_host_name_is_accepted_for_tunnels(served: Served) -
     ],
 )
 def test_a_path_cannot_leave_its_directory(served: Served, path: str) -> None:
-    told = served.ask("GET", path)
-    refused(served, told, 404, "not-found")
+    answer = served.ask("GET", path)
+    refused(served, answer, 404, "not-found")
 
 
 @pytest.mark.parametrize("worker", ["../../key", "w1.log", "/etc/passwd", "w1%00", "http"])
@@ -107,16 +107,16 @@ def test_an_invalid_body_is_refused(served: Served, body: bytes) -> None:
 
 
 def test_a_form_is_refused(served: Served) -> None:
-    told = served.ask("POST", "/api/pause", b"{}", Content_Type="text/plain")
-    refused(served, told, 415, "not-json")
+    answer = served.ask("POST", "/api/pause", b"{}", Content_Type="text/plain")
+    refused(served, answer, 415, "not-json")
 
 
 def test_an_unknown_method_is_refused(served: Served) -> None:
     refused(served, served.ask("GET", "/api/pause"), 405, "method")
     refused(served, served.ask("DELETE", "/api/status"), 405, "method")
-    told = served.ask("OPTIONS", "/api/pause", Origin="https://evil.example")
-    refused(served, told, 405, "method")
-    assert not [name for name in told.headers if name.lower().startswith("access-control-")]
+    answer = served.ask("OPTIONS", "/api/pause", Origin="https://evil.example")
+    refused(served, answer, 405, "method")
+    assert not [name for name in answer.headers if name.lower().startswith("access-control-")]
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=x", "limit=99999", "limit=1&limit=2", "nope=1"])
@@ -127,40 +127,42 @@ def test_an_unusable_query_is_refused(served: Served, query: str) -> None:
 def test_the_error_for_an_unknown_field_or_parameter_lists_the_known_ones(
     served: Served,
 ) -> None:
-    def said(told: Told) -> str:
-        return told.json["error"]["message"]
+    def message_of(answer: HttpAnswer) -> str:
+        return answer.json["error"]["message"]
 
-    assert said(served.ask("GET", "/api/ticks?count=7")).endswith("`count` (expected limit, pieces)")
-    assert said(served.ask("GET", "/api/ticks?limt=7")).endswith('`limt` (did you mean "limit"?)')
-    assert said(served.ask("GET", "/api/status?limit=7")).endswith("`limit` (expected none)")
-    assert said(served.ask("POST", "/api/rollback", b'{"relase":"x"}')).endswith('(did you mean "release"?)')
-    assert said(served.ask("POST", "/api/pause", b'{"paused":true}')).endswith("(expected who, why)")
+    assert message_of(served.ask("GET", "/api/ticks?count=7")).endswith("`count` (expected limit, pieces)")
+    assert message_of(served.ask("GET", "/api/ticks?limt=7")).endswith('`limt` (did you mean "limit"?)')
+    assert message_of(served.ask("GET", "/api/status?limit=7")).endswith("`limit` (expected none)")
+    assert message_of(served.ask("POST", "/api/rollback", b'{"relase":"x"}')).endswith(
+        '(did you mean "release"?)'
+    )
+    assert message_of(served.ask("POST", "/api/pause", b'{"paused":true}')).endswith("(expected who, why)")
 
 
-@pytest.mark.parametrize("said", [b"\x16\x03\x01 nonsense", b"GET / HTTP/1.1\r\nno colon"])
-def test_a_malformed_request_is_refused_and_logged(served: Served, said: bytes) -> None:
+@pytest.mark.parametrize("sent", [b"\x16\x03\x01 nonsense", b"GET / HTTP/1.1\r\nno colon"])
+def test_a_malformed_request_is_refused_and_logged(served: Served, sent: bytes) -> None:
     with socket.create_connection((HOST, served.port)) as wire:
-        wire.sendall(said + b"\r\n\r\n")
+        wire.sendall(sent + b"\r\n\r\n")
         assert b" 400 " in wire.recv(100)
     served.notes("refused, not a request: ")
     assert served.get("/api/status")["state"] == "running"
 
 
 def test_every_answer_has_the_security_headers(served: Served) -> None:
-    for told in (served.ask("GET", "/"), served.ask("GET", "/api/status"), served.ask("GET", "/nope")):
-        policy = told.headers["Content-Security-Policy"]
+    for answer in (served.ask("GET", "/"), served.ask("GET", "/api/status"), served.ask("GET", "/nope")):
+        policy = answer.headers["Content-Security-Policy"]
         assert "frame-ancestors 'none'" in policy
         assert "unsafe" not in policy
-        assert told.headers["X-Content-Type-Options"] == "nosniff"
-        assert told.headers["Referrer-Policy"] == "no-referrer"
-        assert "Access-Control-Allow-Origin" not in told.headers
-        assert told.headers["Server"] == "neverblink"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Referrer-Policy"] == "no-referrer"
+        assert "Access-Control-Allow-Origin" not in answer.headers
+        assert answer.headers["Server"] == "neverblink"
 
 
 def test_a_client_above_the_rate_limit_must_wait(served: Served) -> None:
     served.tokens["often"] = Tokens(served.live.home / "tokens").add("often", "operator")
     asked = (served.ask("POST", "/api/abort", b'{"deployment":1}', role="often") for _ in range(300))
-    late = next(told for told in asked if told.status == 429)
+    late = next(answer for answer in asked if answer.status == 429)
     refused(served, late, 429, "too-many")
     assert int(late.headers["Retry-After"]) >= 1
     # Commands are few and looks are many: each has a measure of its own.

@@ -243,11 +243,11 @@ class Live:
         if self._told is not None:
             self._told.close(0)
         self.events.clear()
-        told = self._context.socket(zmq.SUB)
-        told.setsockopt(zmq.RCVHWM, 0)
-        told.setsockopt(zmq.SUBSCRIBE, b"")
-        told.connect(self.endpoint("events"))
-        self._told = told
+        subscriber = self._context.socket(zmq.SUB)
+        subscriber.setsockopt(zmq.RCVHWM, 0)
+        subscriber.setsockopt(zmq.SUBSCRIBE, b"")
+        subscriber.connect(self.endpoint("events"))
+        self._told = subscriber
         self.event(type="pulse")
 
     def send(self, op: str, **more: Any) -> str:
@@ -358,10 +358,10 @@ class Live:
     def prints(self, word: str, condition: Callable[[list[str]], object] = bool) -> list[str]:
         """Wait until the workers have printed such lines. Nothing announces a change of a file, so this polls."""
         until = time.monotonic() + WITHIN
-        while not condition(said := self.printed(word)):
-            assert time.monotonic() < until, f"the lines with {word} do not match: {said}"
+        while not condition(lines := self.printed(word)):
+            assert time.monotonic() < until, f"the lines with {word} do not match: {lines}"
             time.sleep(0.01)
-        return said
+        return lines
 
     def processes(self) -> list[psutil.Process]:
         """The processes that work in this directory."""

@@ -40,8 +40,8 @@ class Push:
     def prints(self, text: str) -> None:
         """Wait until it has printed this."""
         with self._more:
-            self._more.wait_for(lambda: text in self.said or not self._open, WITHIN)
-            assert text in self.said, f"the push did not print {text!r}:\n{self.said}"
+            self._more.wait_for(lambda: text in self.output or not self._open, WITHIN)
+            assert text in self.output, f"the push did not print {text!r}:\n{self.output}"
 
     def kill(self) -> None:
         """End git on the pusher's side, as a terminal that goes away does; what it started is not asked."""
@@ -51,12 +51,12 @@ class Push:
         try:
             code = self._process.wait(WITHIN)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"the push has not ended:\n{self.said}") from None
+            raise AssertionError(f"the push has not ended:\n{self.output}") from None
         self._thread.join(WITHIN)
-        return CliResult(code, "", self.said)
+        return CliResult(code, "", self.output)
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         return self._said.decode(errors="replace").replace("remote: ", "")
 
     def _take(self) -> None:

@@ -54,12 +54,12 @@ def sshd(place: Path) -> Generator[SshServer]:
     )
     assert server.stderr is not None
     try:
-        said: list[str] = []
-        while not said or "Server listening" not in said[-1]:
+        lines: list[str] = []
+        while not lines or "Server listening" not in lines[-1]:
             line = server.stderr.readline()
             if not line:
-                pytest.skip(f"sshd can't run here: {' '.join(said).strip()}")
-            said.append(line)
+                pytest.skip(f"sshd can't run here: {' '.join(lines).strip()}")
+            lines.append(line)
         yield SshServer(port, place / "client")
     finally:
         server.terminate()

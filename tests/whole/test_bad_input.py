@@ -142,13 +142,13 @@ def test_bad_code_is_rejected_in_one_line_and_the_bot_keeps_ticking(lasting: Liv
     ended = lasting.run("deploy", code, "--change-bot", "--json")
     assert ended.code == bad.exit, ended
     assert "Traceback" not in ended.out + ended.err
-    told: str = ended.json["error"]["message"] if bad.exit == BAD_INPUT else ended.json["reason"]
-    assert "\n" not in told
-    assert len(told) < 700, told
+    message: str = ended.json["error"]["message"] if bad.exit == BAD_INPUT else ended.json["reason"]
+    assert "\n" not in message
+    assert len(message) < 700, message
     for words in bad.says:
-        assert words in told
+        assert words in message
     if bad.exit == BAD_INPUT:
-        assert told in one_line(ended)
+        assert message in one_line(ended)
     lasting.ticks_on()
     after = lasting.book()
     assert after["pid"] == before["pid"]
@@ -254,8 +254,8 @@ def test_a_bot_that_cannot_be_started_is_reported_in_one_line(live: Live, what: 
         (project / "neverblink.toml").write_text(toml)
     ended = live.run("up", "--project", project)
     assert ended.code == code, ended
-    told = one_line(ended)
-    assert all(word in told for word in words), told
+    message = one_line(ended)
+    assert all(word in message for word in words), message
     assert live.processes() == []
 
 

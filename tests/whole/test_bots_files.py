@@ -40,12 +40,12 @@ KEEPS = bot(
     ],
 )
 def test_a_bot_that_writes_into_its_release_fails_the_rehearsal_with_the_remedy(
-    live: Live, writes: str, told: str
+    live: Live, writes: str, problem: str
 ) -> None:
     live.up(live.code("v0", COUNTER))
     deploy = live.run("deploy", live.code("v1", bot(f"def on_start(self):\n    {writes}\n{COUNT}")), "--json")
     assert deploy.code == 3, deploy
-    assert told in deploy.json["reason"]
+    assert problem in deploy.json["reason"]
     assert 'keep the file in os.environ["NEVERBLINK_DATA"]' in deploy.json["reason"]
     live.ticks_on()
     live.down()

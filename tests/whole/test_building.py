@@ -107,10 +107,10 @@ def test_a_commit_with_another_version_of_a_library_takes_over_with_no_tick_miss
     assert same.code == 0, same
     kept = [entry for entry in (live.home / "environments").iterdir() if not entry.name.startswith(".")]
     assert len(kept) == 2
-    told = live.run("history", "1", "--json").json
-    assert (told["commit"], told["subject"]) == (id, "newer prices")
-    assert "environment: + prices==2.0" in [" ".join(line.split()) for line in told["log"]]
-    assert [note["step"] for note in told["steps"]][:2] == ["environment", "check"]
+    entry = live.run("history", "1", "--json").json
+    assert (entry["commit"], entry["subject"]) == (id, "newer prices")
+    assert "environment: + prices==2.0" in [" ".join(line.split()) for line in entry["log"]]
+    assert [note["step"] for note in entry["steps"]][:2] == ["environment", "check"]
     live.down()
     report = live.audit()
     assert report["missed"] == report["doubled"] == 0, report
@@ -223,8 +223,8 @@ def test_a_build_sees_no_secrets_of_the_supervisor_but_the_variables_that_the_co
     )
     code = "import tide; print(tide.VERSION)"
     python = asyncio.run(built).python
-    told = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout
-    variables = json.loads(told)
+    output = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout
+    variables = json.loads(output)
     assert "EXCHANGE_SECRET" not in variables
     assert "UV_PUBLISH_TOKEN" not in variables
     assert (variables["ALLOWED"], variables["LC_TIME"]) == ("yes", "C")
@@ -283,14 +283,14 @@ def test_a_locked_project_gets_its_locked_versions_and_the_current_code_of_a_loc
     (place / "pyproject.toml").write_text(PROJECT.format(wheels=wheels))
     (place / "uv.lock").write_text(LOCK.format(wheels=wheels))
     environments = Environments(tmp_path / "environments", os.environ)
-    said: list[str] = []
+    lines: list[str] = []
 
     def built() -> str:
         config = load(place)
         asked = wanted(place, config)
         assert asked is not None
         runner = SubprocessRunner(tmp_path / "running")
-        made = asyncio.run(environments.build(place, asked, config, runner, said.append))
+        made = asyncio.run(environments.build(place, asked, config, runner, lines.append))
         code = "import neverblink.worker, prices, tide; print(prices.VERSION, tide.VERSION, tide.__file__)"
         return subprocess.run([made.python, "-c", code], capture_output=True, text=True, check=True).stdout
 

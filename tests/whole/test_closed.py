@@ -55,8 +55,8 @@ def test_secrets_are_in_no_file_but_the_key_and_in_no_output(live: Live) -> None
     live.up(live.code("v0", COUNTER), "--fresh")
     live.begin(live.code("v1", COUNTER, probation="30s"))
     live.phase(1, "probation")
-    said = live.run("status", "--json").out + live.run("history", "1", "--json").out
-    said += repr(live.status()) + live.story()
+    text = live.run("status", "--json").out + live.run("history", "1", "--json").out
+    text += repr(live.status()) + live.story()
     seen = contents(live.home)
     del seen[live.home / "key"]
     assert {"supervisor.log", "supervisor.db", "w1.log", "w2.log"} <= {path.name for path in seen}
@@ -66,7 +66,7 @@ def test_secrets_are_in_no_file_but_the_key_and_in_no_output(live: Live) -> None
         seen |= {
             path: path.read_bytes() for path in map(Path, (f"/proc/{pid}/environ", f"/proc/{pid}/cmdline"))
         }
-    seen[Path("what was told")] = said.encode()
+    seen[Path("what was printed")] = text.encode()
     for secret in _secrets(live):
         for written_as in (secret, secret.hex().encode(), z85.encode(secret), base64.b64encode(secret)):
             assert [path for path, content in seen.items() if written_as in content] == []
@@ -135,10 +135,10 @@ def _begin(live: Live, code: Path, worker: str, keys: Keys | None) -> subprocess
     environment = dict(live.environment)
     readable, writable = os.pipe()
     if worker:
-        told = Assignment(
+        assigned = Assignment(
             *("fox", worker, "r1", str(home / "run"), str(home / "lease"), str(home / "journal")), keys=keys
         )
-        os.write(writable, encode_assignment(told))
+        os.write(writable, encode_assignment(assigned))
         environment[VARIABLE] = str(readable)
     process = subprocess.Popen(
         [sys.executable, "-m", "neverblink.worker", "bot:Bot"],

@@ -36,9 +36,9 @@ def test_a_demo_that_is_interrupted_leaves_nothing_behind(number: signal.Signals
     assert len(family) >= 5, family
     assert list(tmp_path.iterdir())
     demo.send_signal(number)
-    _, told = demo.communicate(timeout=PATIENCE)
-    assert demo.returncode == 130, told
-    assert "interrupted" in told
+    _, errors = demo.communicate(timeout=PATIENCE)
+    assert demo.returncode == 130, errors
+    assert "interrupted" in errors
     _, left = psutil.wait_procs(family, timeout=10)
     assert left == []
     assert list(tmp_path.iterdir()) == []

@@ -56,10 +56,10 @@ def test_no_wait_returns_a_deployment_number_that_history_accepts(live: Live) ->
     assert begun.code == 0, begun
     number = begun.json["deployment"]
     assert live.ended(number)["outcome"] == "done"
-    told = live.run("history", str(number), "--json")
-    assert told.code == 0, told
-    assert told.json["outcome"] == "done"
-    assert told.json["why"] == "a reason"
+    answer = live.run("history", str(number), "--json")
+    assert answer.code == 0, answer
+    assert answer.json["outcome"] == "done"
+    assert answer.json["why"] == "a reason"
 
 
 def test_a_dry_run_rehearses_on_the_live_state_without_a_handoff(live: Live) -> None:

@@ -140,7 +140,7 @@ def test_a_supervisor_whose_output_is_closed_or_full_runs_the_bot(live: Live, ou
             # Each of these makes the supervisor print a line.
             for _ in range(3):
                 assert live.run("pause").code == live.run("resume").code == 0
-            said = len(live.printed("tick"))
-            live.prints("tick", lambda ticks: len(ticks) > said + 10)
+            count = len(live.printed("tick"))
+            live.prints("tick", lambda ticks: len(ticks) > count + 10)
         finally:
             assert live.run("down").code == 0

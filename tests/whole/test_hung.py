@@ -126,12 +126,12 @@ def test_a_stopped_leader_without_a_supervisor_keeps_the_lease_and_resumes_when_
     # Without a supervisor nothing ends it: it keeps the lease, however long it is stopped.
     end(up)
     with stopped(new):
-        told = len(live.printed("tick"))
+        count = len(live.printed("tick"))
         tried = len(live.printed("late"))
         # As long as its follower lives through many times `hang_after`.
         live.prints("late", lambda lines: len(lines) > tried + 40)
         assert holder(live) == new
-        assert len(live.printed("tick")) == told
+        assert len(live.printed("tick")) == count
     ticking(live)
     assert holder(live) == new
     assert live.audit()["doubled"] == 0

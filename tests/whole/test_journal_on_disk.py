@@ -84,8 +84,8 @@ def test_a_full_disk_stops_no_tick_and_is_reported_until_there_is_space(live: Li
     failing = live.event(type="journal", state="failing")
     assert "the disk is full: free some space" in failing["text"]
     live.ticks_on()
-    told = live.run("status")
-    assert "the disk is full: free some space" in told.out
+    shown = live.run("status")
+    assert "the disk is full: free some space" in shown.out
     filler.unlink()
     live.event(type="journal", state="written")
     before = live.book()

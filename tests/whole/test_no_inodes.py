@@ -59,8 +59,8 @@ def test_a_worker_that_cannot_start_without_an_inode_reports_why_and_recovers_on
         lambda event: "lease: cannot be opened: No space left on device" in event.get("reason", ""),
         type="worker-exited",
     )
-    said = live.run("status").out
-    assert "lease: cannot be opened: No space left on device" in said, said
+    output = live.run("status").out
+    assert "lease: cannot be opened: No space left on device" in output, output
     for path in taken:
         path.unlink()
     live.ticks_on()

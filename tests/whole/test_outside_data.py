@@ -302,10 +302,10 @@ def test_a_user_without_a_name_or_a_home_directory_can_use_all_commands(live: Li
             ("down",),
         ):
             done = run(*argv)
-            said = done.stdout + done.stderr
-            assert "Traceback" not in said, (argv, said)
-            assert "unexpected" not in said, (argv, said)
-            assert done.returncode == (2 if "~" in argv[-1] else 0), (argv, said)
+            output = done.stdout + done.stderr
+            assert "Traceback" not in output, (argv, output)
+            assert "unexpected" not in output, (argv, output)
+            assert done.returncode == (2 if "~" in argv[-1] else 0), (argv, output)
         assert up.wait(WITHIN) == 0
     finally:
         up.kill()

@@ -36,9 +36,9 @@ def test_a_push_deploys_and_reports_the_tick_at_which_the_new_code_took_over(liv
     pushed = pushing.push("-o", "message=they were late", "live", "main")
     assert HANDED.search(pushed.err)
     assert " !     warning: libs/prices is a submodule" in pushed.err
-    told = live.run("history", "2", "--json").json
-    assert (told["commit"], told["subject"], told["ref"]) == (second, "Earlier exits", "main")
-    assert told["why"] == "they were late"
+    history = live.run("history", "2", "--json").json
+    assert (history["commit"], history["subject"], history["ref"]) == (second, "Earlier exits", "main")
+    assert history["why"] == "they were late"
     assert live.status()["release"].endswith(second[:8])
     live.down()
     report = live.audit()
@@ -260,14 +260,14 @@ def test_a_waiting_push_can_be_cancelled_by_its_number(live: Live) -> None:
     none = live.answer(live.send("abort", deployment=9))
     assert none["error"]["code"] == "not-found"
     assert live.run("abort", "2", "-m", "not today").code == 0
-    said = second.ends().err
-    assert "NOT DEPLOYED" in said
-    assert ": not today" in said
+    output = second.ends().err
+    assert "NOT DEPLOYED" in output
+    assert ": not today" in output
     gate.touch()
     assert HANDED.search(first.ends().err)
     assert live.status()["release"].endswith(slow[:8])
-    told = live.ask("history")["deployments"]
-    assert [(row["id"], row["outcome"], row["commit"]) for row in told] == [
+    history = live.ask("history")["deployments"]
+    assert [(row["id"], row["outcome"], row["commit"]) for row in history] == [
         (2, "aborted", waits_on),
         (1, "done", slow),
     ]

@@ -81,11 +81,11 @@ def test_a_push_of_code_that_cannot_run_reports_why_and_the_old_code_keeps_ticki
         pushed = pushing.push()
         assert pushed.code == (1 if gate else 0), pushed
         banner = "error: REFUSED: main stays where it was" if gate else "error: NOT DEPLOYED"
-        said = " ".join(pushed.err.split())
+        output = " ".join(pushed.err.split())
         assert [
             word
             for word in (banner, f"{before} leads; the bot was not interrupted", *words)
-            if word not in said
+            if word not in output
         ] == []
         assert pushing.tip() == (first if gate else commit)
 
@@ -125,10 +125,10 @@ def test_killing_uv_aborts_the_deployment_and_leaves_no_process_or_file(live: Li
     push = pushing.start("live", "main")
     building = int(written(backend))
     os.kill(json.loads((live.home / "environments" / ".running").read_bytes())["pid"], signal.SIGKILL)
-    said = push.ends().err
-    assert "error: NOT DEPLOYED" in said
-    assert "uv was killed by SIGKILL" in said
-    assert f"{before} leads; the bot was not interrupted." in said
+    output = push.ends().err
+    assert "error: NOT DEPLOYED" in output
+    assert "uv was killed by SIGKILL" in output
+    assert f"{before} leads; the bot was not interrupted." in output
     ends(building)
     left = {entry.name for entry in (live.home / "environments").iterdir() if entry.name.startswith(".")}
     assert left <= {".of", ".wheels"}

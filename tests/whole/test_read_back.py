@@ -48,8 +48,10 @@ def write(live: Live, name: str) -> int:
 
 def problem_of(live: Live, *fields: str) -> dict[str, Any]:
     """The first problem that is reported for one of these fields."""
-    told = live.event(lambda one: one["problem"] is not None and one["field"] in fields, type="state-problem")
-    return told["problem"]
+    event = live.event(
+        lambda one: one["problem"] is not None and one["field"] in fields, type="state-problem"
+    )
+    return event["problem"]
 
 
 @pytest.mark.parametrize(

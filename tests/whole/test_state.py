@@ -140,9 +140,9 @@ def test_a_restore_over_decisions_in_doubt_is_refused_and_names_them(live: Live)
 
     refused = live.run("state", "restore", f"frame:{good}", "--yes")
     assert refused.code == 2, refused
-    said = one_line(refused)
+    text = one_line(refused)
     for words in ("1 decision since then is in doubt: ", "(sell)", "--in-doubt"):
-        assert words in said, said
+        assert words in text, text
     answer = live.answer(live.send("state-restore", at=f"frame:{good}", confirm="fox"))
     assert len(answer["error"]["facts"]["in_doubt"]) == 1
 
@@ -156,17 +156,17 @@ def test_a_value_is_set_by_its_path_and_typed_by_the_bot(live: Live) -> None:
     live.up(live.code("one", SOURCE))
     live.ask("send", name="buy", args={"market": "BTC", "size": 1.0})
     live.ask("send", name="fill", args={"rows": 3})
-    for path, said, is_now in (
+    for path, text, is_now in (
         ("positions.BTC", "-0.5", -0.5),
         ('positions["a.b"]', "3", 3.0),
         ("candles.k1.close", "7.25", 7.25),
         ("pnl", '{"$float": "inf"}', {"$float": "inf"}),
     ):
-        done = live.run("state", "set", path, said, "--yes", "--json")
+        done = live.run("state", "set", path, text, "--yes", "--json")
         assert done.code == 0, done
         assert value(live, path) == is_now, path
     assert live.book()["derived"] == 2.5
-    for path, said, words in (
+    for path, text, words in (
         ("positions.BTC", "much", "expected a number"),
         ("position.BTC", "1", "did you mean positions?"),
         ("candles.k9.close", "1", "there is no k9 in candles"),
@@ -174,7 +174,7 @@ def test_a_value_is_set_by_its_path_and_typed_by_the_bot(live: Live) -> None:
         ("candles", "{}", "is a table"),
         ("ticks", "null", "expected a whole number"),
     ):
-        refused = live.run("state", "set", path, said, "--yes")
+        refused = live.run("state", "set", path, text, "--yes")
         assert refused.code == 2, refused
         assert words in refused.err, refused
     live.ticks_on()

@@ -304,8 +304,8 @@ def test_no_tick_is_missed_whenever_the_supervisor_is_killed(
     report = live.audit()
     missed = Counter(next(name for seq, name in until if gap["last"] <= seq) for gap in report["missing"])
     for name, count in bot.tried.items():
-        told = f"a tick missed in {missed[name]} of them" if missed[name] else "no tick missed"
-        say(f"supervisor killed, {name.replace('_', ' ')}: {count} times, {told}")
+        text = f"a tick missed in {missed[name]} of them" if missed[name] else "no tick missed"
+        say(f"supervisor killed, {name.replace('_', ' ')}: {count} times, {text}")
     assert (report["missed"], report["doubled"]) == (0, 0), report["missing"]
 
 

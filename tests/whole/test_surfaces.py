@@ -87,8 +87,8 @@ def by_cli(live: Live, command: dict[str, Any]) -> Heard:
         case _:
             pass
     ended = live.run(*argv)
-    said = json.loads(ended.out)
-    return ended.code, said["error"]["message"] if "error" in said else ""
+    answer = json.loads(ended.out)
+    return ended.code, answer["error"]["message"] if "error" in answer else ""
 
 
 class ByHttp:
@@ -118,8 +118,8 @@ class ByHttp:
                 return 0, ""
             except urllib.error.HTTPError as refused:
                 with refused:
-                    said: Any = json.loads(refused.read())
-                return heard(cast("dict[str, Any]", said))
+                    body: Any = json.loads(refused.read())
+                return heard(cast("dict[str, Any]", body))
             except urllib.error.URLError:
                 # It may be starting.
                 assert time.monotonic() < until
@@ -198,10 +198,10 @@ def asked_by(row: dict[str, Any]) -> dict[str, Any]:
 def test_an_invalid_command_is_refused_with_the_same_message_by_socket_and_control_file(live: Live) -> None:
     live.up(live.code("v1", bot()))
     for ask in (by_socket, by_file):
-        told = [ask(live, command) for command in ({"op": "puase"}, {"op": "pause", "verbose": True})]
-        assert [code for code, _ in told] == [Exit.BAD_INPUT] * 2
-        assert '(did you mean "pause"?)' in told[0][1]
-        assert "unknown field `verbose`" in told[1][1]
+        answers = [ask(live, command) for command in ({"op": "puase"}, {"op": "pause", "verbose": True})]
+        assert [code for code, _ in answers] == [Exit.BAD_INPUT] * 2
+        assert '(did you mean "pause"?)' in answers[0][1]
+        assert "unknown field `verbose`" in answers[1][1]
         assert ask(live, {"op": "halt", "confirm": "wolf"}) == (
             Exit.BAD_INPUT,
             'a halt is confirmed with the bot\'s name: confirm is "wolf", expected "fox"',

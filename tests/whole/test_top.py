@@ -56,10 +56,10 @@ def test_top_shows_a_deployment_a_pause_and_the_death_and_return_of_the_supervis
     assert "fox  running" in once.out
     assert "▲w2 #1" in once.out
     assert max(map(len, once.out.splitlines())) <= int(live.environment["COLUMNS"])
-    told = live.run("top", "--json").json
-    assert told["status"]["worker"] == "w2"
-    assert [one["worker"] for one in told["ticks"] if one["kind"] == "change"] == ["w1", "w2"]
-    seqs = [one["seq"] for one in told["ticks"] if one["kind"] == "tick" and one["epoch"] == 2]
+    answer = live.run("top", "--json").json
+    assert answer["status"]["worker"] == "w2"
+    assert [one["worker"] for one in answer["ticks"] if one["kind"] == "change"] == ["w1", "w2"]
+    seqs = [one["seq"] for one in answer["ticks"] if one["kind"] == "tick" and one["epoch"] == 2]
     assert seqs
     assert seqs == sorted(set(seqs))
     live.down()

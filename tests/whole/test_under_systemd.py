@@ -21,10 +21,10 @@ def test_the_supervisor_notifies_its_service_manager_of_start_deployment_and_sto
         def hears(word: str) -> list[str]:
             """The next message that has this line, and not one that only says that it is alive."""
             until = time.monotonic() + WITHIN
-            while word not in (said := manager.recv(4096).decode().split("\n")):
+            while word not in (lines := manager.recv(4096).decode().split("\n")):
                 # The pings go on, whatever happens.
-                assert time.monotonic() < until, f"the manager was not told {word}, but {said}"
-            return said
+                assert time.monotonic() < until, f"the manager was not told {word}, but {lines}"
+            return lines
 
         up = live.start("up", "--project", live.code("v0", COUNTER))
         hears("WATCHDOG=1")

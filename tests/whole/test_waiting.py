@@ -124,17 +124,17 @@ def test_a_window_holds_the_handoff_until_it_closes_and_the_report_names_it(live
     live.up(live.code("plain", COUNTER))
     # The next deployment has to meet the window, however slow the machine is today.
     length = max(3.0, 4 * (time.monotonic() - began))
-    told = live.tmp / "closes"
+    log = live.tmp / "closes"
     first = f"""
         CLOSES = time.time_ns() + {int(length * 1e9)}
         LEFT = 86_400_000 - CLOSES // 1_000_000 % 86_400_000
-        with open({str(told)!r}, "w") as file:
+        with open({str(log)!r}, "w") as file:
             file.write(str(CLOSES))
         """
     window = 'windows = [Window("1d", opens="-1d", closes=f"-{LEFT}ms", name="snipe")]'
     windowed = live.code("v0", bot(first=first).replace("tick =", f"{window}\n    tick ="))
     assert live.run("deploy", windowed).code == 0
-    closes = int(told.read_text())
+    closes = int(log.read_text())
     deploy = live.start("deploy", live.code("v1", COUNTER), "--json")
     live.event(type="step", step="holding", text="window snipe")
     assert live.status()["deployment"]["holding"] == "window snipe"
@@ -155,9 +155,9 @@ def test_no_boundary_in_time_exits_with_6_and_names_the_window_and_force_overrid
     assert held.json["outcome"] == "aborted"
     assert held.json["reason"] == "no boundary in time: held by window always"
     assert held.json["held"] == "window always"
-    told = live.run("deploy", impatient)
-    assert told.code == 6, told
-    assert "no boundary in time: held by window always" in told.out
+    ended = live.run("deploy", impatient)
+    assert ended.code == 6, ended
+    assert "no boundary in time: held by window always" in ended.out
     live.ticks_on()
     assert live.status()["worker"] == "w1"
     forced = live.run("deploy", impatient, "--force", "--json")

@@ -76,10 +76,10 @@ def test_up_is_refused_when_the_home_of_a_running_bot_was_removed_and_rescue_rec
     remove(live.home)
     refused = live.run("up", "--project", code)
     assert refused.code == 5
-    said = one_line(refused)
-    assert f"worker pid {worker}" in said
-    assert "neverblink up --rescue" in said
-    assert "kill" not in said
+    message = one_line(refused)
+    assert f"worker pid {worker}" in message
+    assert "neverblink up --rescue" in message
+    assert "kill" not in message
     assert str(worker) in one_line(live.run("status"))
     # Code that cannot be started is found before the worker is ended.
     source = (code / "bot.py").read_text()
@@ -266,8 +266,8 @@ def test_ctrl_z_reports_that_the_bot_runs_unsupervised_and_afterwards_for_how_lo
         assert time.monotonic() < until, "it was not stopped"
         time.sleep(0.01)
     ticking(live)
-    said = one_line(live.run("pause"))
-    assert f"`kill -CONT {up.pid}`" in said
+    message = one_line(live.run("pause"))
+    assert f"`kill -CONT {up.pid}`" in message
     os.kill(up.pid, signal.SIGCONT)
     up.prints("the supervisor was stopped for")
     live.ticks_on()

@@ -146,15 +146,15 @@ class JournalingLeader:
             self._go_on()
         self.journal.close()
 
-    def said(self) -> list[WorkerMessage]:
+    def sent(self) -> list[WorkerMessage]:
         """What it told the supervisor so far."""
         return [message for _, message in self.world.reported]
 
     def reports(self) -> list[Report]:
-        return [message for message in self.said() if isinstance(message, Report)]
+        return [message for message in self.sent() if isinstance(message, Report)]
 
     def recoveries(self) -> list[Recovered]:
-        return [message for message in self.said() if isinstance(message, Recovered)]
+        return [message for message in self.sent() if isinstance(message, Recovered)]
 
     def _go_on(self) -> None:
         engine = self.engine

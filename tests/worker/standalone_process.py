@@ -36,8 +36,8 @@ class Ended(msgspec.Struct, frozen=True):
     """How it ended: its exit status, and what it wrote since the last line waited for."""
 
     status: int
-    said: str
-    complained: str
+    output: str
+    errors: str
 
 
 class StandaloneProcess:
@@ -53,8 +53,8 @@ class StandaloneProcess:
     def wait_for(self, line: str) -> None:
         """Read on until it says this line."""
         assert self._process.stdout is not None
-        while (said := self._process.stdout.readline()) != line + "\n":
-            assert said, f"it ended without having said {line!r}: {self.end()}"
+        while (output := self._process.stdout.readline()) != line + "\n":
+            assert output, f"it ended without having said {line!r}: {self.end()}"
 
     def interrupt(self, number: signal.Signals = signal.SIGINT) -> Ended:
         self._process.send_signal(number)
@@ -62,8 +62,8 @@ class StandaloneProcess:
 
     def end(self) -> Ended:
         """Wait for its end."""
-        said, complained = self._process.communicate()
-        return Ended(self._process.returncode, said, complained)
+        output, errors = self._process.communicate()
+        return Ended(self._process.returncode, output, errors)
 
     def __enter__(self) -> StandaloneProcess:
         self._watch.start()

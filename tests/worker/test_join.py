@@ -79,11 +79,11 @@ class Book(msgspec.Struct):
 def ran(place: Path, body: str) -> tuple[int, str, str]:
     with StandaloneProcess(place, HEAD + body) as bot:
         ended = bot.end()
-    return ended.status, ended.said, ended.complained
+    return ended.status, ended.output, ended.errors
 
 
 def test_events_and_timers_come_with_the_tick_and_each_once(tmp_path: Path) -> None:
-    status, said, complained = ran(
+    status, output, errors = ran(
         tmp_path,
         """
 loop = join(Book, tick="5ms")
@@ -101,11 +101,11 @@ for tick in loop:
         break
 """,
     )
-    assert (status, said) == (0, "['fill-1 2', 'exit'] True\n"), complained
+    assert (status, output) == (0, "['fill-1 2', 'exit'] True\n"), errors
 
 
 def test_ticks_are_on_the_grid_and_none_runs_twice(tmp_path: Path) -> None:
-    status, said, complained = ran(
+    status, output, errors = ran(
         tmp_path,
         """
 async def main():
@@ -120,11 +120,11 @@ async def main():
 asyncio.run(main())
 """,
     )
-    assert (status, said) == (0, "True\n"), complained
+    assert (status, output) == (0, "True\n"), errors
 
 
 def test_a_decision_outside_the_loops_body_is_refused(tmp_path: Path) -> None:
-    status, said, complained = ran(
+    status, output, errors = ran(
         tmp_path,
         """
 loop = join(Book, tick="5ms")
@@ -138,11 +138,11 @@ for tick in loop:
     break
 """,
     )
-    assert (status, said) == (0, "not before the loop\nTrue\n"), complained
+    assert (status, output) == (0, "not before the loop\nTrue\n"), errors
 
 
 def test_an_exception_of_the_loops_body_reaches_the_caller(tmp_path: Path) -> None:
-    status, _, complained = ran(
+    status, _, errors = ran(
         tmp_path,
         """
 for tick in join(Book, tick="5ms"):
@@ -150,11 +150,11 @@ for tick in join(Book, tick="5ms"):
 """,
     )
     assert status == 1
-    assert complained.count("RuntimeError: no price") == 1
+    assert errors.count("RuntimeError: no price") == 1
 
 
 def test_a_state_that_cannot_be_encoded_ends_the_loop_and_names_the_field(tmp_path: Path) -> None:
-    status, _, complained = ran(
+    status, _, errors = ran(
         tmp_path,
         """
 for tick in join(Book, tick="5ms"):
@@ -162,6 +162,6 @@ for tick in join(Book, tick="5ms"):
 """,
     )
     assert status == 1
-    assert "state field seen[0]: <object object" in complained
-    assert "(object) cannot be encoded: keep what rebuilds it" in complained
-    assert "(written in bot.py:" in complained
+    assert "state field seen[0]: <object object" in errors
+    assert "(object) cannot be encoded: keep what rebuilds it" in errors
+    assert "(written in bot.py:" in errors

@@ -215,19 +215,19 @@ def test_invalid_arguments_print_the_usage(tmp_path: Path, arguments: list[str])
     ],
 )
 def test_alone_it_stops_for_good_when_it_is_interrupted(
-    tmp_path: Path, run: str, said: str, number: signal.Signals
+    tmp_path: Path, run: str, output: str, number: signal.Signals
 ) -> None:
     with StandaloneProcess(tmp_path, f"{BOT}\n{run}\n") as bot:
         bot.wait_for("looping")
         ended = bot.interrupt(number)
-    assert (ended.said, ended.status) == (said, 0), ended.complained
+    assert (ended.output, ended.status) == (output, 0), ended.errors
 
 
 def test_a_loop_interrupted_before_its_first_tick_ends(tmp_path: Path) -> None:
     with StandaloneProcess(tmp_path, f"{BOT.replace('5ms', '1h')}\n{LOOPING}\nloop()\n") as bot:
         bot.wait_for("looping")
         ended = bot.interrupt()
-    assert ended.said.startswith("ended"), ended.complained
+    assert ended.output.startswith("ended"), ended.errors
     assert ended.status == 0
 
 
@@ -237,7 +237,7 @@ def test_an_async_loop_interrupted_before_its_first_tick_ends(tmp_path: Path) ->
     with StandaloneProcess(tmp_path, f"import asyncio\n{text}\nasyncio.run(async_loop())\n") as bot:
         bot.wait_for("looping")
         ended = bot.interrupt()
-    assert ended.said.startswith("ended"), ended.complained
+    assert ended.output.startswith("ended"), ended.errors
     assert ended.status == 0
 
 
@@ -246,12 +246,12 @@ def test_alone_a_handler_that_raises_ends_it_with_one_traceback_and_an_error(tmp
     with StandaloneProcess(tmp_path, f"{text}\nCounter.run()\n") as bot:
         ended = bot.end()
     assert ended.status == 1
-    assert ended.complained.count("RuntimeError: no price") == 1
+    assert ended.errors.count("RuntimeError: no price") == 1
 
 
 def test_alone_an_invalid_bot_prints_one_line(tmp_path: Path) -> None:
     with StandaloneProcess(tmp_path, f"{BOT}\nCounter.tick = 'soon'\nCounter.run()\n") as bot:
         ended = bot.end()
     assert ended.status == 1
-    assert ended.complained.startswith('neverblink: bot Counter: tick = "soon"')
-    assert ended.complained.count("\n") == 1
+    assert ended.errors.startswith('neverblink: bot Counter: tick = "soon"')
+    assert ended.errors.count("\n") == 1

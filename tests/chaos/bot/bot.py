@@ -64,11 +64,11 @@ class Exchange:
     async def _read(self, reader: asyncio.StreamReader) -> None:
         try:
             while line := await reader.readline():
-                said = json.loads(line)
-                if "fill" in said:
-                    self._filled(said["fill"], said["size"])
-                elif (answer := self._answers.pop(said["n"], None)) is not None and not answer.done():
-                    answer.set_result(said)
+                message = json.loads(line)
+                if "fill" in message:
+                    self._filled(message["fill"], message["size"])
+                elif (answer := self._answers.pop(message["n"], None)) is not None and not answer.done():
+                    answer.set_result(message)
         except OSError:
             pass
         if self._writer is not None:

@@ -146,24 +146,24 @@ def test_every_value_survives_json_and_comes_back_as_the_same_bytes(state: Every
     for name in Everything.__struct_fields__:
         packed = msgspec.msgpack.encode(getattr(state, name))
         about = SCHEMA["properties"][name]
-        said = to_json(msgspec.msgpack.decode(packed), about, SCHEMA)
+        document = to_json(msgspec.msgpack.decode(packed), about, SCHEMA)
         # What goes through a file is JSON text.
-        said = msgspec.json.decode(msgspec.json.encode(said))
-        assert msgspec.msgpack.encode(from_json(said, about, SCHEMA)) == packed, (name, said)
+        document = msgspec.json.decode(msgspec.json.encode(document))
+        assert msgspec.msgpack.encode(from_json(document, about, SCHEMA)) == packed, (name, document)
 
 
 @given(value=plain)
 def test_a_value_without_a_type_survives_too(value: Any) -> None:
     packed = msgspec.msgpack.encode(value)
-    said = msgspec.json.decode(msgspec.json.encode(to_json(msgspec.msgpack.decode(packed))))
-    assert msgspec.msgpack.encode(from_json(said)) == packed
+    document = msgspec.json.decode(msgspec.json.encode(to_json(msgspec.msgpack.decode(packed))))
+    assert msgspec.msgpack.encode(from_json(document)) == packed
 
 
 def test_the_schema_gives_names_to_what_travels_as_an_array() -> None:
-    said = to_json(
+    document = to_json(
         msgspec.msgpack.decode(msgspec.msgpack.encode(Down(3, "late"))), SCHEMA["properties"]["move"], SCHEMA
     )
-    assert said == {"type": "Down", "n": 3, "why": "late"}
+    assert document == {"type": "Down", "n": 3, "why": "late"}
 
 
 @pytest.mark.parametrize(
@@ -179,12 +179,12 @@ def test_the_schema_gives_names_to_what_travels_as_an_array() -> None:
         ("anything", {"$ext": [900, ""]}, "$ext"),
     ],
 )
-def test_a_form_that_no_value_has_is_refused(name: str, said: Any, words: str) -> None:
+def test_a_form_that_no_value_has_is_refused(name: str, document: Any, words: str) -> None:
     with pytest.raises(BadStateValue) as raised:
-        from_json(said, SCHEMA["properties"][name], SCHEMA)
+        from_json(document, SCHEMA["properties"][name], SCHEMA)
     assert words in raised.value.message
 
 
 def test_fields_left_out_of_an_array_have_their_defaults() -> None:
-    said = from_json({"price": 2.0, "parts": [1]}, SCHEMA["properties"]["level"], SCHEMA)
-    assert msgspec.convert(said, Level) == Level(2.0, Decimal(1), (1,))
+    document = from_json({"price": 2.0, "parts": [1]}, SCHEMA["properties"]["level"], SCHEMA)
+    assert msgspec.convert(document, Level) == Level(2.0, Decimal(1), (1,))

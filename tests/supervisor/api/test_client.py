@@ -129,18 +129,18 @@ def test_the_end_of_a_supervisor_can_be_waited_for(tmp_path: Path) -> None:
 
 
 def test_events_after_a_subscription_arrive(tmp_path: Path) -> None:
-    said = SupervisorStopping(bot="foresight", at=1, reason="because")
-    script = FakeSupervisor(tmp_path, {"pause": {}}, {"pause": lambda _: [said]})
+    event = SupervisorStopping(bot="foresight", at=1, reason="because")
+    script = FakeSupervisor(tmp_path, {"pause": {}}, {"pause": lambda _: [event]})
     with script, Client(Home(tmp_path)) as client, client.events() as events:
         client.ask(Pause())
-        assert events.next(10) == said
+        assert events.next(10) == event
         assert events.next(0) is None
 
 
 def test_a_home_with_a_long_path_can_be_reached(tmp_path: Path) -> None:
     deep = tmp_path / ("d" * 100) / ("e" * 100)
-    said = SupervisorStopping(bot="foresight", at=1, reason="because")
-    script = FakeSupervisor(deep, {"pause": {}}, {"pause": lambda _: [said]})
+    event = SupervisorStopping(bot="foresight", at=1, reason="because")
+    script = FakeSupervisor(deep, {"pause": {}}, {"pause": lambda _: [event]})
     with script, Client(Home(deep)) as client, client.events() as events:
         client.ask(Pause())
-        assert events.next(10) == said
+        assert events.next(10) == event

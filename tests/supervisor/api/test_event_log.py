@@ -117,8 +117,8 @@ def test_a_json_line_has_its_level_and_the_bots_position(tmp_path: Path) -> None
         "time": "2026-11-24T15:14:04.000Z", "level": "info", "bot": "fox", "worker": "w1", "release": "r1",
         "text": "worker w1 leads (why): release r1, epoch 4", "epoch": 4, "seq": 9, "event": "leader",
     }  # fmt: skip
-    told = [(line["level"], line.get("deployment"), line["seq"]) for line in lines[1:]]
-    assert told == [
+    entries = [(line["level"], line.get("deployment"), line["seq"]) for line in lines[1:]]
+    assert entries == [
         ("info", None, 12), ("info", 7, 12), ("info", 7, 12), ("error", 7, 12), ("error", None, 12), ("info", None, 12),
         ("info", None, 12),
     ]  # fmt: skip

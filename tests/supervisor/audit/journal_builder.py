@@ -205,7 +205,7 @@ class JournalBuilder:
     def frame(self, kind: Kind, *, applied: Sequence[str] = (), **facts: Any) -> JournalBuilder:
         """Any frame, true where nothing else is said."""
         timing = Timing(due=self.wall, took=MS, ended=self.wall, mono=self._later())
-        said: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "epoch": self.epoch,
             "number": self.number + 1,
             "seq": self.seq if self.ran else -1,
@@ -218,7 +218,7 @@ class JournalBuilder:
             "timers": self.arming,
         }
         self.received, self.arming, self.unsettled = [], {}, []
-        made = Frame(**{**said, **facts})
+        made = Frame(**{**fields, **facts})
         body = encode_frame(made)
         self.records.append((RecordKind.FRAME, body))
         self.number, self.digest = made.number, digest_of(body)

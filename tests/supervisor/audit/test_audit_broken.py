@@ -308,8 +308,8 @@ def test_each_kind_of_break_is_detected_and_named(
     lie(builder)
     report = audit(builder.found())
     assert not report.ok
-    told = findings(report)
-    assert any(number == invariant and text in line for number, line in told), told
+    listed = findings(report)
+    assert any(number == invariant and text in line for number, line in listed), listed
 
 
 def test_each_fault_is_reported_once() -> None:

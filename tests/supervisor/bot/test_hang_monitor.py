@@ -42,8 +42,8 @@ class Watch:
         """Reports that have come and were not read."""
         self.leader = Member("w1", "r1", Path("/nowhere"), 0)
         self.leader.take(hello(interval=SECOND // 10), 0)
-        self.said = report("leading", epoch=1)
-        self.leader.take(self.said, 0)
+        self.report = report("leading", epoch=1)
+        self.leader.take(self.report, 0)
         state = self.context.state
         state.registry.add(self.leader)
         state.leader = "w1"
@@ -60,8 +60,8 @@ class Watch:
     def drain(self) -> None:
         while self.waiting:
             self.waiting -= 1
-            self.said = msgspec.structs.replace(self.said, number=self.said.number + 1)
-            self.leader.take(self.said, self.context.clock.now)
+            self.report = msgspec.structs.replace(self.report, number=self.report.number + 1)
+            self.leader.take(self.report, self.context.clock.now)
 
     @property
     def reported(self) -> list[str]:

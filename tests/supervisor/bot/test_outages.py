@@ -41,7 +41,7 @@ def leads(cause: str, epoch: int) -> Report:
     return Report("leading", epoch, True, "", 0, 10, 10, False, cause=cause)
 
 
-class Told:
+class OutageHarness:
     def __init__(self) -> None:
         self.context = FakeBotContext()
         self.outages = Outages(self.context.state)
@@ -53,7 +53,7 @@ class Told:
 
 
 def test_an_outage_is_published_from_the_death_to_the_first_tick_of_the_successor() -> None:
-    here = Told()
+    here = OutageHarness()
     w1, w2 = worker("w1"), worker("w2", Window("10s", opens="-3s", closes="-1s"))
     w1.take(DecisionOpened("3-9-0", "enter", 7), 0)
     here.outages.lost(ended(w1, 105 * S, "killed by SIGKILL"))
@@ -76,7 +76,7 @@ def test_an_outage_is_published_from_the_death_to_the_first_tick_of_the_successo
 
 
 def test_leaders_that_die_before_they_have_ticked_belong_to_one_outage() -> None:
-    here = Told()
+    here = OutageHarness()
     w1, w2, w3 = worker("w1"), worker("w2"), worker("w3")
     here.outages.lost(ended(w1, 5 * S, "on_tick raised ValueError: 1"))
     here.outages.succeeded(w1, w2, leads("first", 2))
@@ -89,7 +89,7 @@ def test_leaders_that_die_before_they_have_ticked_belong_to_one_outage() -> None
 
 
 def test_a_report_of_the_successor_may_arrive_before_the_death() -> None:
-    here = Told()
+    here = OutageHarness()
     w1, w2 = worker("w1"), worker("w2")
     here.outages.succeeded(w1, w2, leads("failover", 2))
     here.outages.ticked(w2, Handed(2, 0, "failover", 9, 0, 0, 0))
@@ -99,7 +99,7 @@ def test_a_report_of_the_successor_may_arrive_before_the_death() -> None:
 
 
 def test_a_planned_transfer_is_not_an_outage() -> None:
-    here = Told()
+    here = OutageHarness()
     w1, w2 = worker("w1"), worker("w2")
     here.outages.succeeded(w1, w2, leads("handoff", 2))
     here.outages.ticked(w2, Handed(2, 1, "handoff", 9, 0, 0, 0))
@@ -108,7 +108,7 @@ def test_a_planned_transfer_is_not_an_outage() -> None:
 
 
 def test_an_outage_is_listed_until_it_is_acknowledged_which_requires_its_end() -> None:
-    here = Told()
+    here = OutageHarness()
     w1, w2 = worker("w1"), worker("w2")
     here.outages.lost(ended(w1, 5 * S, "exit 3"))
     with pytest.raises(Refusal, match="outage 1 is not over"):
@@ -151,7 +151,7 @@ def test_an_outage_is_described_in_one_line() -> None:
 
 
 def test_outages_are_kept_for_the_next_supervisor(tmp_path: Path) -> None:
-    here = Told()
+    here = OutageHarness()
     here.outages.lost(ended(worker("w1"), 5 * S, "exit 3"))
     here.outages.ticked(worker("w2"), Handed(2, 0, "first", 9, 0, 0, 3))
     here.outages.lost(ended(worker("w2"), 15 * S, "exit 4"))

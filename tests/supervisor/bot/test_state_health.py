@@ -18,14 +18,14 @@ GROUPS = StateProblem("groups", "groups", "differs", "dict", "defaultdict", "use
 
 class Bus:
     def __init__(self) -> None:
-        self.told: list[Event] = []
+        self.events: list[Event] = []
 
     def tell(self, event: Event) -> None:
-        self.told.append(event)
+        self.events.append(event)
 
     def take(self) -> list[StateProblemChanged]:
-        told, self.told = self.told, []
-        return [one for one in told if isinstance(one, StateProblemChanged)]
+        published, self.events = self.events, []
+        return [one for one in published if isinstance(one, StateProblemChanged)]
 
 
 def report(*problems: StateProblem, role: Any = "leading") -> Report:
@@ -42,8 +42,8 @@ def test_a_problem_is_published_once_and_again_when_it_is_over() -> None:
     state, bus, member = health()
     state.reported(member, report(PRICE))
     state.reported(member, report(msgspec.structs.replace(PRICE, found="'x' (str)")))
-    [told] = bus.take()
-    assert (told.worker, told.field, told.problem) == ("w1", "price", PRICE)
+    [event] = bus.take()
+    assert (event.worker, event.field, event.problem) == ("w1", "price", PRICE)
     state.reported(member, report(GROUPS))
     assert {(one.field, one.problem) for one in bus.take()} == {("price", None), ("groups", GROUPS)}
 

@@ -87,8 +87,8 @@ def test_diff_reports_when_there_is_nothing_to_compare_with(home: Home, reposito
 
 def test_check_runs_the_check_as_a_deployment_would(home: Home, repository: Repository) -> None:
     config = repository.path / "neverblink.toml"
-    said = config.read_text()
-    config.write_text(f"{said}[deploy]\ncheck = \"python -c 'import bot; print(bot.Fox.tick)'\"\n")
+    text = config.read_text()
+    config.write_text(f"{text}[deploy]\ncheck = \"python -c 'import bot; print(bot.Fox.tick)'\"\n")
     result = run("check")
     assert result.exit_code == Exit.DONE, result.output
     assert "    1s\n" in result.stdout
@@ -99,9 +99,9 @@ def test_check_runs_the_check_as_a_deployment_would(home: Home, repository: Repo
         "bot",
         "rehearsal",
     ]
-    config.write_text(f"{said}[deploy]\ncheck = \"python -c 'import no_such_module'\"\n")
+    config.write_text(f"{text}[deploy]\ncheck = \"python -c 'import no_such_module'\"\n")
     result = run("check")
     assert result.exit_code == Exit.BROKEN
     assert "failed (exit 1): ModuleNotFoundError: No module named 'no_such_module'" in result.stdout
-    config.write_text(f'{said}[deploy]\ncheck = "no-such-program"\n')
+    config.write_text(f'{text}[deploy]\ncheck = "no-such-program"\n')
     assert "there is no no-such-program in its environment" in run("check").stdout

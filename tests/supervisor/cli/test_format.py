@@ -26,8 +26,8 @@ class Terminal(io.StringIO):
         (123 * S, "2m03s"), (3600 * S, "1h00m"), (11_520 * S, "3h12m"), (187_200 * S, "2d04h"), (-5_000_000, "-5 ms"),
     ],
 )  # fmt: skip
-def test_a_duration_has_significant_digits_only(ns: int, said: str) -> None:
-    assert last(ns) == said
+def test_a_duration_has_significant_digits_only(ns: int, text: str) -> None:
+    assert last(ns) == text
 
 
 def test_sizes_counts_and_past_times_are_formatted() -> None:

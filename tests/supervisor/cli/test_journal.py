@@ -131,9 +131,9 @@ def test_verify_reports_a_missing_segment_a_lost_frame_and_a_broken_chain(
     builder.segment().ticks(2)
     paths = builder.write(home.journal)
     paths[1].unlink()
-    said = [one["problem"] for one in json_of(home, "verify")["problems"]]
-    assert said[0] == "segment 3 comes after segment 1: one is missing"
-    assert said[1] == "segment 3 opens with the state as of frame 11, and the frames before it end with 7"
+    problems = [one["problem"] for one in json_of(home, "verify")["problems"]]
+    assert problems[0] == "segment 3 comes after segment 1: one is missing"
+    assert problems[1] == "segment 3 opens with the state as of frame 11, and the frames before it end with 7"
     del builder.records[-2]
     builder.write(home.journal)
     (problem,) = json_of(home, "verify")["problems"]

@@ -70,9 +70,9 @@ def test_an_unwritable_or_damaged_journal_is_shown() -> None:
 
 def test_the_pause_the_settings_and_the_commands_are_shown() -> None:
     now = SettingsNow({"max_position": 3, "mode": "slow"}, ("max_position",))
-    told = shown(seen(state="paused", paused=True, settings=now, commands=("buy", "close")))
-    assert told[0] == "foresight paused v2"
-    assert told[3:] == [
+    output = shown(seen(state="paused", paused=True, settings=now, commands=("buy", "close")))
+    assert output[0] == "foresight paused v2"
+    assert output[3:] == [
         "paused it enters nothing new, its exits go on, until `neverblink resume`",
         'settings max_position = 3, mode = "slow"',
         "commands buy, close: see `neverblink commands`",

@@ -218,20 +218,20 @@ def test_systemd_accepts_the_printed_unit(printed: Printed, tmp_path: Path, user
 
 @pytest.mark.parametrize("user", [False, True], ids=["system", "user"])
 def test_workers_survive_every_end_of_the_unit(printed: Printed, user: bool) -> None:
-    said = settings(printed(user))
-    assert (said["KillMode"], said["KillSignal"], said["OOMPolicy"]) == (
+    unit = settings(printed(user))
+    assert (unit["KillMode"], unit["KillSignal"], unit["OOMPolicy"]) == (
         ["process"],
         ["SIGKILL"],
         ["continue"],
     )
-    assert "--leave-workers" in said["ExecStop"][-1]
-    assert (said["Type"], said["NotifyAccess"], said["Restart"]) == (["notify"], ["main"], ["on-failure"])
+    assert "--leave-workers" in unit["ExecStop"][-1]
+    assert (unit["Type"], unit["NotifyAccess"], unit["Restart"]) == (["notify"], ["main"], ["on-failure"])
     # Nothing that would be another world in the unit's next life.
-    assert said.get("PrivateTmp", ["no"]) == ["no"]
-    assert not {"PrivateUsers", "PrivateIPC", "PrivateMounts", "RootDirectory", "DynamicUser"} & set(said)
+    assert unit.get("PrivateTmp", ["no"]) == ["no"]
+    assert not {"PrivateUsers", "PrivateIPC", "PrivateMounts", "RootDirectory", "DynamicUser"} & set(unit)
     # Longer than the bounds that neverblink keeps by itself: 1m + 1m + 5m + 20s.
-    assert int(said["TimeoutStartSec"][0].removesuffix("s")) > 440
-    assert int(said["TimeoutStopSec"][0].removesuffix("s")) > 300
+    assert int(unit["TimeoutStartSec"][0].removesuffix("s")) > 440
+    assert int(unit["TimeoutStopSec"][0].removesuffix("s")) > 300
 
 
 @pytest.mark.parametrize("state", ["running", "stopping", ""])

@@ -226,7 +226,7 @@ def test_the_reason_is_shown_for_a_bot_that_is_down() -> None:
 # --- what it is made of
 
 
-def told(view: TopView, *what: events.Event) -> TopSnapshot:
+def snapshot_after(view: TopView, *what: events.Event) -> TopSnapshot:
     for event in what:
         view.told(event)
     return view.picture()
@@ -239,7 +239,7 @@ def test_a_deployment_is_shown_phase_by_phase() -> None:
     begun = events.DeploymentStarted(
         bot="fox", at=NOW, deployment=8, release="v3", previous="v2", who="a", why=""
     )
-    now = told(
+    now = snapshot_after(
         view,
         begun,
         events.StepDone(bot="fox", at=NOW, deployment=8, step="ready", text="on_start is done", took=3 * MS),
@@ -256,14 +256,14 @@ def test_a_deployment_is_shown_phase_by_phase() -> None:
         bot="fox", at=view.picture().now, deployment=8, outcome="rolled_back", reason="it crashed", leader="w1",
         release="v2",
     )  # fmt: skip
-    now = told(view, ended)
+    now = snapshot_after(view, ended)
     assert (now.phase, now.lines[-1]) == (
         "",
         DeploymentLine("end", "rolled back", "", bad=True, reason="it crashed"),
     )
     # It stays in sight for a moment, and the next one takes its place.
     assert now.deployment == 8
-    assert told(view, msgspec.structs.replace(begun, deployment=9)).lines == [start]
+    assert snapshot_after(view, msgspec.structs.replace(begun, deployment=9)).lines == [start]
 
 
 def test_a_deployment_that_began_before_top_is_shown_from_the_history() -> None:
@@ -300,8 +300,8 @@ def test_reported_ticks_are_shown_when_the_journal_cannot_be_read() -> None:
         leads,
         pulse(7, 2, worker="w2"),
     )
-    assert told(here, *what).seen == []
-    seen = told(there, *what).seen
+    assert snapshot_after(here, *what).seen == []
+    seen = snapshot_after(there, *what).seen
     assert [(one.seq, one.worker) for one in seen] == [(5, "w1"), (6, "w1"), (7, "w2"), (7, "w2")]
     assert isinstance(seen[2], LeaderChange)
     there.answered(QUIET)

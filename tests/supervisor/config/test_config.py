@@ -256,5 +256,5 @@ def test_a_release_has_the_name_of_its_project(project: Path, tmp_path: Path) ->
         ('environment = "none"', "none"),
     ],
 )
-def test_a_configured_interpreter_is_used(project: Path, said: str, environment: str) -> None:
-    assert load(write(project, BOT + said)).environment == environment
+def test_a_configured_interpreter_is_used(project: Path, text: str, environment: str) -> None:
+    assert load(write(project, BOT + text)).environment == environment

@@ -27,7 +27,7 @@ def test_every_key_is_explained(kind: type[msgspec.Struct]) -> None:
     assert found, f"docs/files.md has no section {kind.__name__}"
     rows = [line.split("|")[1:3] for line in found[1].splitlines() if line.startswith("| `")]
     info: Any = inspect.type_info(kind)
-    assert [(key.strip().strip("`"), said.strip()) for key, said in rows] == [
+    assert [(key.strip().strip("`"), meaning.strip()) for key, meaning in rows] == [
         (field.encode_name, words_for(field.type)) for field in info.fields
     ]
 

@@ -42,8 +42,8 @@ class Running:
             stdout=subprocess.PIPE,
         )
         assert self.process.stdout is not None
-        self.said = msgspec.json.decode(self.process.stdout.readline())
-        self.url: str = self.said["url"]
+        self.first_line = msgspec.json.decode(self.process.stdout.readline())
+        self.url: str = self.first_line["url"]
 
     def end(self) -> int:
         """Close its stdin, which it does not outlive; return its exit code."""
@@ -72,7 +72,7 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 def test_the_exchange_prints_its_address_and_ends_with_its_stdin(tmp_path: Path) -> None:
     running = Running(tmp_path / "new" / "home")
-    assert running.said["pid"] == running.process.pid
+    assert running.first_line["pid"] == running.process.pid
     assert running.url.startswith("http://127.0.0.1:")
     assert running.end() == 0
 
@@ -149,9 +149,9 @@ def test_a_connection_can_resume_where_the_last_one_ended(exchange: Running) -> 
 def test_a_client_order_id_is_accepted_once(exchange: Running) -> None:
     async def act(http: Client) -> Json:
         await trade(http, buy("one"))
-        status, told = await post(http, "/orders", buy("one"))
+        status, answer = await post(http, "/orders", buy("one"))
         assert status == 409
-        assert told["order"] == "o-1"
+        assert answer["order"] == "o-1"
         return await ask(http, "/verdict")
 
     verdict = run(exchange, act)
@@ -202,19 +202,19 @@ def test_only_open_markets_can_be_bought_and_only_positions_sold(exchange: Runni
     ],
 )
 def test_the_error_for_a_malformed_order_names_the_field(
-    untouched: Running, change: dict[str, Any], said: str
+    untouched: Running, change: dict[str, Any], part: str
 ) -> None:
-    status, told = run(untouched, lambda http: post(http, "/orders", buy("one") | change))
+    status, answer = run(untouched, lambda http: post(http, "/orders", buy("one") | change))
     assert status == 400
-    assert said in told["error"]
+    assert part in answer["error"]
 
 
 def test_prices_are_sent_to_every_subscriber(untouched: Running) -> None:
     async def act(http: Client) -> None:
         async with http.ws_connect("/prices") as feed:
-            told = [await feed.receive_json() for _ in range(3)]
-        assert all(len(message["prices"]) == 9 for message in told)
-        assert told[0]["prices"] != told[2]["prices"]
+            messages = [await feed.receive_json() for _ in range(3)]
+        assert all(len(message["prices"]) == 9 for message in messages)
+        assert messages[0]["prices"] != messages[2]["prices"]
 
     run(untouched, act)
 
@@ -291,9 +291,9 @@ async def ask(http: Client, path: str, **query: Any) -> Json:
 
 
 async def trade(http: Client, order: Json) -> None:
-    status, told = await post(http, "/orders", order)
-    assert status == 201, told
-    assert (await post(http, f"/orders/{told['order']}/confirm"))[0] == 200
+    status, answer = await post(http, "/orders", order)
+    assert status == 201, answer
+    assert (await post(http, f"/orders/{answer['order']}/confirm"))[0] == 200
 
 
 async def fills_of(feed: aiohttp.ClientWebSocketResponse, size: int) -> list[Json]:

@@ -89,12 +89,12 @@ def test_an_act_with_the_expected_outcome_is_not_wrong(act: Any) -> None:
         ),
     ],
 )
-def test_an_act_that_failed_for_another_reason_proves_nothing(change: dict[str, Any], said: str) -> None:
+def test_an_act_that_failed_for_another_reason_proves_nothing(change: dict[str, Any], text: str) -> None:
     act = ACTS[2]
     result = {"outcome": act.outcome, "reason": f"No module named '{act.because}'", "release": "r"} | change
     if "error" in change:
         del result["reason"]
-    assert said in Played(act, 3, result, "v3" if result["release"] else "").wrong
+    assert text in Played(act, 3, result, "v3" if result["release"] else "").wrong
 
 
 def test_without_a_terminal_the_picture_is_lines() -> None:
@@ -136,8 +136,8 @@ def test_the_verdict_is_correct_when_all_sources_agree() -> None:
     assert finding.windows == {"expected": 3, "traded": 3, "doubled": 0}
     assert finding.blackout_us == {"p50": 300.0, "max": 900.0}
     assert finding.fills == {"exchange": 2, "book": 2}
-    told = closing_lines(finding, Screen(io.StringIO()))
-    assert told[-1].startswith("✓ seven deployments")
+    lines = closing_lines(finding, Screen(io.StringIO()))
+    assert lines[-1].startswith("✓ seven deployments")
 
 
 @pytest.mark.parametrize(
@@ -171,11 +171,11 @@ def test_the_verdict_is_correct_when_all_sources_agree() -> None:
         ("audit", {"handoffs": []}, "audit: it knows of 0 handoffs, and there were 4"),
     ],
 )
-def test_every_contradiction_is_found_and_reported(part: str, change: dict[str, Any], said: str) -> None:
+def test_every_contradiction_is_found_and_reported(part: str, change: dict[str, Any], text: str) -> None:
     whole = evidence()
     finding = find(msgspec.structs.replace(whole, **{part: {**getattr(whole, part), **change}}))
     assert not finding.ok
-    assert said in finding.wrong
+    assert text in finding.wrong
     assert closing_lines(finding, Screen(io.StringIO()))[-1].startswith("✗")
 
 
@@ -228,8 +228,14 @@ def evidence() -> Evidence:
 
 def played(act: Any) -> Played:
     reason = f"said {act.because}" if act.because else ""
-    told = {"outcome": act.outcome, "reason": reason, "release": "r", "seq": FIRST + 3, "blackout_us": 240.4}
-    return Played(act, 0, told, act.leads)
+    details = {
+        "outcome": act.outcome,
+        "reason": reason,
+        "release": "r",
+        "seq": FIRST + 3,
+        "blackout_us": 240.4,
+    }
+    return Played(act, 0, details, act.leads)
 
 
 def show(picture: DemoPicture) -> None:
@@ -238,15 +244,15 @@ def show(picture: DemoPicture) -> None:
     picture.say("the bot runs")
     picture.begin(strip)
     picture.play(ACTS[0])
-    said: dict[str, Any] = {"bot": "sniper", "at": 1, "deployment": 1}
-    picture.take(DeploymentStarted(**said, release="r2", previous="r1", who="", why=""))
-    picture.take(StepDone(**said, step="rehearsed", text="", facts={"bytes": 12_000}))
-    picture.take(PhaseChanged(**said, phase="waiting", before="rehearsing", took=1))
-    picture.take(StepDone(**said, step="holding", text="window 5m", facts={"reason": "window 5m"}))
+    fields: dict[str, Any] = {"bot": "sniper", "at": 1, "deployment": 1}
+    picture.take(DeploymentStarted(**fields, release="r2", previous="r1", who="", why=""))
+    picture.take(StepDone(**fields, step="rehearsed", text="", facts={"bytes": 12_000}))
+    picture.take(PhaseChanged(**fields, phase="waiting", before="rehearsing", took=1))
+    picture.take(StepDone(**fields, step="holding", text="window 5m", facts={"reason": "window 5m"}))
     strip.leads("b", "v2", FIRST + 3)
     strip.reached(FIRST + 2 * CELL)
     picture.draw()
-    picture.take(DeploymentEnded(**said, outcome="done", reason="", leader="b", release="r2"))
+    picture.take(DeploymentEnded(**fields, outcome="done", reason="", leader="b", release="r2"))
     picture.ended(played(ACTS[0]))
     picture.close()
 

@@ -49,13 +49,13 @@ def earlier(harness: SupervisorHarness, code: Path) -> Generator[subprocess.Pope
     )
     with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True) as supervisor:
         assert supervisor.stderr is not None
-        said: list[str] = []
+        lines: list[str] = []
         for line in supervisor.stderr:
-            said.append(line)
+            lines.append(line)
             if " up: " in line:
                 break
         else:
-            raise AssertionError("".join(said))
+            raise AssertionError("".join(lines))
         try:
             _wait_for_the_history(harness)
             yield supervisor

@@ -520,7 +520,7 @@ def test_bad_input_is_refused_before_a_worker_starts(harness: SupervisorHarness)
         (typo / "neverblink.toml").write_text('name = "fox"\nbotx = "bot:Fox"\n')
         empty = harness.code("empty")
         (empty / "bot.py").unlink()
-        for path, said in (
+        for path, words in (
             (str(typo), 'did you mean "bot"'),
             (str(empty), "no bot.py here"),
             ("relative", "must be absolute"),
@@ -528,7 +528,7 @@ def test_bad_input_is_refused_before_a_worker_starts(harness: SupervisorHarness)
             (str(typo / "neverblink.toml"), "it is a file"),
         ):
             code, message = refused(await harness.ask(Deploy(path=path)))
-            assert (code, said in message) == ("bad-input", True), message
+            assert (code, words in message) == ("bad-input", True), message
             assert "\n" not in message
         assert (await harness.deploy(harness.code("v2"))).result["deployment"] == 1
 

@@ -87,9 +87,9 @@ def test_a_rolled_back_release_does_not_lead_after_down_and_up(harness: Supervis
     found: list[str] = []
     assert harness.play(scenario, code) == 0
     assert runs(harness, code) == found[0]
-    said = harness.screen.getvalue()
-    assert f"continuing with release {found[0]}, which led last" in said
-    assert f"`neverblink up --from {code}` starts with it" in said
+    output = harness.screen.getvalue()
+    assert f"continuing with release {found[0]}, which led last" in output
+    assert f"`neverblink up --from {code}` starts with it" in output
 
 
 def test_a_release_whose_deployment_was_aborted_does_not_lead_after_up(harness: SupervisorHarness) -> None:

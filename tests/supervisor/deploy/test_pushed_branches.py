@@ -46,8 +46,8 @@ def seen(commit: str = TIP, **more: object) -> BranchSeen:
         (seen(running=""), f"BARE is not the running commit EXITS: {MEND}"),
     ],
 )
-def test_the_report_on_a_branch_has_its_commit_and_its_distance(one: BranchSeen, said: str) -> None:
-    assert describe_undeployed(one) == said.replace("BARE", "main of /srv/fox.git").replace(
+def test_the_report_on_a_branch_has_its_commit_and_its_distance(one: BranchSeen, text: str) -> None:
+    assert describe_undeployed(one) == text.replace("BARE", "main of /srv/fox.git").replace(
         "EXITS", "(1a2b3c4d Exits)"
     )
 

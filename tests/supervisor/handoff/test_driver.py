@@ -44,13 +44,13 @@ class Listener(HandoffListener):
         self.drive.kept_after.append(len(self.drive.pool.did))
 
     def turned(self, worker: str) -> None:
-        self.drive.told.append(f"turned to {worker}")
+        self.drive.notified.append(f"turned to {worker}")
 
     def committed(self) -> None:
-        self.drive.told.append("committed")
+        self.drive.notified.append("committed")
 
     def reverted(self) -> None:
-        self.drive.told.append("reverted")
+        self.drive.notified.append("reverted")
 
     def finished(self, how: Finished) -> None:
         self.drive.ends.append(how)
@@ -62,7 +62,7 @@ class Drive:
     def __init__(self, *, rehearse_only: bool = False) -> None:
         self.context = FakeBotContext()
         self.pool = RecordingWorkerPool(self.context.registry)
-        self.told: list[str] = []
+        self.notified: list[str] = []
         self.kept: list[HandoffRecord] = []
         self.kept_after: list[int] = []
         """How much had been done by then."""
@@ -123,7 +123,7 @@ def test_a_handoff_runs_from_start_to_done(drive: Drive) -> None:
     assert drive.pool.take() == [("yield", "old")]
     drive.hear("old", report("yielding"))
     drive.hear("new", report("leading", loaded=True, epoch=2))
-    assert drive.told == ["committed"]
+    assert drive.notified == ["committed"]
     drive.hear("new", Handed(2, 7000, "handoff", 11, 60, 250, 0))
     drive.hear("old", report("following", loaded=True, epoch=2))
     drive.context.clock.advance(20 * SECOND)
@@ -182,8 +182,8 @@ def test_the_next_report_replaces_a_lost_ready(drive: Drive) -> None:
     drive.driver.begin()
     drive.hear("new", msgspec.structs.replace(report("joining"), imported=10, prepared=20))
     assert drive.pool.take() == [("start", "new"), ("follow", "new")]
-    told = [(event.step, event.took) for event in drive.context.events if isinstance(event, StepDone)]
-    assert told[1:] == [("imported", 10), ("ready", 20)]
+    steps = [(event.step, event.took) for event in drive.context.events if isinstance(event, StepDone)]
+    assert steps[1:] == [("imported", 10), ("ready", 20)]
     # The message itself may come all the same, and once is enough.
     drive.hear("new", Ready(10, 20))
     assert drive.pool.take() == []
@@ -209,7 +209,7 @@ def test_no_boundary_in_time_names_the_last_obstacle(drive: Drive) -> None:
     drive.hear("old", Cancelled(7000))
     assert drive.end.reason == "no boundary in time: held by decision enter"
     assert drive.end.leader == "old"
-    assert drive.told == []
+    assert drive.notified == []
 
 
 def test_a_suspicion_counts_unless_a_decision_is_open(drive: Drive) -> None:
@@ -225,7 +225,7 @@ def test_a_suspicion_counts_unless_a_decision_is_open(drive: Drive) -> None:
     assert drive.pool.take() == [("kill", "new", "silent for 2s")]
     drive.driver.exited("new", "silent for 2s")
     drive.hear("old", report("leading", epoch=3))
-    assert drive.told == ["committed", "reverted"]
+    assert drive.notified == ["committed", "reverted"]
     assert (drive.end.phase, drive.end.reason, drive.end.leader) == (
         Phase.ROLLED_BACK,
         "silent for 2s",
@@ -328,7 +328,7 @@ def test_an_abort_in_the_probation_rolls_back(drive: Drive) -> None:
     drive.hear("new", report("yielding", epoch=2))
     drive.hear("old", report("leading", epoch=3))
     assert (drive.end.phase, drive.end.reason) == (Phase.ROLLED_BACK, "cancelled by anna")
-    assert drive.told == ["committed", "reverted"]
+    assert drive.notified == ["committed", "reverted"]
 
 
 def test_a_rollback_without_a_boundary_begins_the_probation_again(drive: Drive) -> None:
@@ -386,7 +386,7 @@ def test_a_standby_that_leads_ends_the_deployment(drive: Drive) -> None:
     drive.driver.exited("new", "exit 1")
     drive.hear("third", report("leading", epoch=9))
     assert (drive.end.phase, drive.end.leader) == (Phase.ROLLED_BACK, "third")
-    assert drive.told == ["committed", "reverted"]
+    assert drive.notified == ["committed", "reverted"]
 
 
 def test_no_worker_leads_when_both_are_dead(drive: Drive) -> None:
@@ -395,7 +395,7 @@ def test_no_worker_leads_when_both_are_dead(drive: Drive) -> None:
     drive.driver.exited("old", "exit 1")
     assert (drive.end.leader, drive.end.reason) == ("", "exit 1")
     # The old code goes on from the journal: it can read what is in there.
-    assert drive.told == ["committed", "reverted"]
+    assert drive.notified == ["committed", "reverted"]
 
 
 def test_a_change_is_recorded_before_its_effect(drive: Drive) -> None:
@@ -429,7 +429,7 @@ def test_a_new_driver_continues_an_interrupted_handoff(drive: Drive) -> None:
     )
     other.take_up(kept, None, "", cleared=True)
     assert other.phase is Phase.PROBATION
-    assert drive.told == ["committed"]
+    assert drive.notified == ["committed"]
     moved = [event for event in drive.context.events if isinstance(event, PhaseChanged)][-1]
     assert (moved.before, moved.phase, moved.took) == ("waiting", "probation", 5 * SECOND)
     assert drive.kept[-1].took_over

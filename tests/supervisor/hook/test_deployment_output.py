@@ -112,13 +112,13 @@ def test_a_long_wait_is_reported_with_its_reason() -> None:
     story = DeploymentOutput(PushOutput(out, clock), 4)
     story.take(phase("waiting"))
     story.take(step("holding", reason="window 5m"))
-    said = out.getvalue()
+    printed = out.getvalue()
     clock.now += ALIVE_EVERY - 0.1
     story.refresh()
-    assert out.getvalue() == said
+    assert out.getvalue() == printed
     clock.now += 0.1
     story.refresh()
-    assert out.getvalue() == said + "       … waiting for a boundary: held by window 5m, 5 s\r"
+    assert out.getvalue() == printed + "       … waiting for a boundary: held by window 5m, 5 s\r"
     story.refresh()
     clock.now += ALIVE_EVERY
     story.refresh()
@@ -142,13 +142,13 @@ def test_the_verdict_names_the_tick_at_which_the_new_code_took_over() -> None:
         (ended("rolled_back", "exit 1", seq=7, missed=1), False, ["ROLLED BACK", "error: exit 1", "1 tick missed"]),
     ],
 )  # fmt: skip
-def test_a_failure_is_shown_as_a_banner(end: DeploymentEnded, gate: bool, said: list[str]) -> None:
+def test_a_failure_is_shown_as_a_banner(end: DeploymentEnded, gate: bool, printed: list[str]) -> None:
     out = io.StringIO()
     assert not show_result(PushOutput(out), end, "main", BARE, gate=gate)
     lines = out.getvalue().splitlines()
     assert lines[1] == lines[-2] == "=" * 75
     assert lines[2].startswith("error: ")
-    assert all(word in out.getvalue() for word in said)
+    assert all(word in out.getvalue() for word in printed)
     assert "neverblink history 4" in out.getvalue()
 
 

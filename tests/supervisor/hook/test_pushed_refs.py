@@ -43,9 +43,9 @@ def test_push_options_are_recognised() -> None:
     [("nowait", "-o no-wait"), ("Force", "-o force"), ("msg=x", "-o message=WHY"), ("ci.skip", "there are")],
 )
 def test_the_error_for_an_unknown_push_option_suggests_the_closest_one(option: str, meant: str) -> None:
-    (said,) = push_options(environment(option, "force")).unknown
-    assert f'"{option}"' in said
-    assert meant in said
+    (reason,) = push_options(environment(option, "force")).unknown
+    assert f'"{option}"' in reason
+    assert meant in reason
     assert push_options(environment(option, "force")).force
 
 
@@ -60,5 +60,5 @@ def test_the_error_for_an_unknown_push_option_suggests_the_closest_one(option: s
         (Update(NONE, B, "refs/notes/commits"), "refs/notes/commits: deploys nothing"),
     ],
 )
-def test_a_push_of_another_ref_is_answered_with_the_reason(update: Update, said: str) -> None:
-    assert said in not_deployed(update, "main")
+def test_a_push_of_another_ref_is_answered_with_the_reason(update: Update, reason: str) -> None:
+    assert reason in not_deployed(update, "main")

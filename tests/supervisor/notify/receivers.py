@@ -123,12 +123,12 @@ class MailServer(_Received):
                 file.flush()
 
             say("220 here")
-            told: dict[str, Any] = {"to": []}
+            fields: dict[str, Any] = {"to": []}
             for line in file:
                 word = line.strip().decode()
                 verb = word.split(" ")[0].split(":")[0].upper()
                 if verb == "RCPT":
-                    told["to"].append(word)
+                    fields["to"].append(word)
                 if verb == "QUIT":
                     say("221 bye")
                     return
@@ -143,7 +143,7 @@ class MailServer(_Received):
                         break
                     lines.append(text)
                 mail = message_from_string("\n".join(lines))
-                self.add({**told, "subject": str(mail["Subject"]), "mail": "\n".join(lines)})
+                self.add({**fields, "subject": str(mail["Subject"]), "mail": "\n".join(lines)})
                 say("250 taken")
 
 

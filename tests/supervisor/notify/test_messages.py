@@ -68,24 +68,24 @@ def test_an_outage_is_reported_when_it_is_over() -> None:
     wording = MessageWriter("fox")
     outage = Outage(3, since=S, worker="w1", cause="killed by SIGKILL")
 
-    def told(**more: Any) -> list[Note]:
+    def notes_of(**more: Any) -> list[Note]:
         changed = msgspec.structs.replace(outage, **more)
         return wording.of(OutageChanged(bot="fox", at=9 * S, outage=changed))
 
-    assert told() == told(successor="w2", epoch=4) == []
+    assert notes_of() == notes_of(successor="w2", epoch=4) == []
     over = {"successor": "w2", "until": 3 * S}
-    [note] = told(**over)
+    [note] = notes_of(**over)
     assert (note.kinds, note.level) == (("failover",), "warning")
     assert note.title == "fox: w1 died; w2 went on after 2s, no tick missed"
     assert note.text == "worker w1 died: killed by SIGKILL"
-    [worse] = told(
+    [worse] = notes_of(
         **over, missed=2, windows=(WindowMissed("5m", 1, 1, 2),), in_doubt=(Doubt("1-2-3", "enter", 1),)
     )
     assert (worse.kinds, worse.level) == (("failover", "missed"), "failure")
     assert "2 ticks missed, window 5m missed, decision enter (1-2-3) in doubt" in worse.title
     # The cause may come a moment later: then it is one message all the same.
     assert worse.key == note.key
-    assert told(**over, acknowledged=5) == []
+    assert notes_of(**over, acknowledged=5) == []
 
 
 def test_a_lasting_lack_of_a_leader_is_reported_and_so_is_its_end() -> None:
@@ -305,12 +305,14 @@ def test_a_url_comes_from_the_file_the_environment_or_the_configuration(tmp_path
         ("", "x" * 20_000, "longer than any URL"),
     ],
 )
-def test_a_missing_url_is_reported_without_a_secret(tmp_path: Path, url: str, text: str, said: str) -> None:
+def test_a_missing_url_is_reported_without_a_secret(
+    tmp_path: Path, url: str, text: str, problem: str
+) -> None:
     file = tmp_path / "f"
     file.write_text(text)
     with pytest.raises(Unresolved) as caught:
         url_of(NotifyTarget("a", url=url, url_file="" if url else str(file)), {})
-    assert said in caught.value.message
+    assert problem in caught.value.message
     assert "secret" not in caught.value.message
     with pytest.raises(Unresolved, match="can't be read: No such file"):
         url_of(NotifyTarget("a", url_file=str(tmp_path / "none")), {})
@@ -378,9 +380,9 @@ def test_targets_are_read_from_the_configuration(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_mistake_is_reported_with_its_key_and_the_remedy_and_without_the_secret(
-    tmp_path: Path, text: str, said: str
+    tmp_path: Path, text: str, problem: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
         config(tmp_path, text)
-    assert said in caught.value.message
+    assert problem in caught.value.message
     assert "s3cret" not in caught.value.message

@@ -40,8 +40,8 @@ def releases(tmp_path: Path) -> ReleaseStore:
 
 
 def commit(repository: Repository, id: str, **more: str) -> CommitSource:
-    said = Deploy(repository=str(repository.directory), commit=id, ref="main", **more)  # pyright: ignore[reportArgumentType]
-    source = source_of(said)
+    request = Deploy(repository=str(repository.directory), commit=id, ref="main", **more)  # pyright: ignore[reportArgumentType]
+    source = source_of(request)
     assert isinstance(source, CommitSource)
     return source
 
@@ -120,8 +120,8 @@ def test_a_git_lfs_pointer_in_place_of_a_file_is_refused(
     repository.write(model_bin=POINTER)
     with pytest.raises(GitError) as problem:
         release_of(commit(repository, repository.commit("a model")), releases)
-    said = problem.value.message
-    assert re.match(r"commit \w{8} \(main\): model\.bin: only a pointer of Git LFS", said)
+    message = problem.value.message
+    assert re.match(r"commit \w{8} \(main\): model\.bin: only a pointer of Git LFS", message)
     assert os.listdir(releases.directory) == []
 
 
@@ -139,8 +139,10 @@ def test_a_file_that_git_lfs_cannot_fetch_is_named_with_the_remedy(
     repository.git("config", "filter.lfs.required", "true")
     with pytest.raises(GitError) as problem:
         release_of(commit(repository, id), releases)
-    said = problem.value.message
-    assert re.match(r"commit \w{8} \(main\): model\.bin: git-lfs can't get it: bring its files", said), said
+    message = problem.value.message
+    assert re.match(r"commit \w{8} \(main\): model\.bin: git-lfs can't get it: bring its files", message), (
+        message
+    )
     assert os.listdir(releases.directory) == []
 
 
@@ -183,9 +185,9 @@ def test_a_tree_is_not_accepted_as_a_commit(repository: Repository, releases: Re
         ({"commit": "a", "repository": "/r", "objects": "o"}, "objects"),
     ],
 )
-def test_a_deploy_with_too_many_or_too_few_keys_is_refused(said: dict[str, str], problem: str) -> None:
+def test_a_deploy_with_too_many_or_too_few_keys_is_refused(request: dict[str, str], problem: str) -> None:
     with pytest.raises(Refusal, match=problem) as refused:
-        source_of(Deploy(**said))  # pyright: ignore[reportArgumentType]
+        source_of(Deploy(**request))  # pyright: ignore[reportArgumentType]
     assert refused.value.fault.code == "bad-input"
 
 

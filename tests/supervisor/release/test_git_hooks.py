@@ -173,12 +173,12 @@ def have_a_tree(bare: Path) -> None:
     ],
 )
 def test_an_unsuitable_repository_is_refused_with_the_remedy(
-    prepare: Callable[[Path], None], said: str, bare: Path, home: Path
+    prepare: Callable[[Path], None], message: str, bare: Path, home: Path
 ) -> None:
     prepare(bare)
     refused = run("install", bare, "--home", home)
     assert refused.exit_code == Exit.BAD_INPUT
-    assert said in refused.stderr
+    assert message in refused.stderr
     assert refused.stderr.count("\n") == 1
 
 

@@ -37,10 +37,10 @@ def write(project: Path, *names: str, text: str = "x") -> None:
 
 
 def made(releases: ReleaseStore, project: Path) -> tuple[set[str], list[str]]:
-    said: list[str] = []
-    release = releases.make(project, "bot:Bot", warn=said.append)
+    log: list[str] = []
+    release = releases.make(project, "bot:Bot", warn=log.append)
     names = {str(path.relative_to(release.path)) for path in release.path.rglob("*") if path.is_file()}
-    return names - {".release.json"}, said
+    return names - {".release.json"}, log
 
 
 def test_secrets_logs_and_databases_are_left_out_and_reported(releases: ReleaseStore, project: Path) -> None:
@@ -55,22 +55,20 @@ def test_secrets_logs_and_databases_are_left_out_and_reported(releases: ReleaseS
         "trades.db-wal",
     )
     write(project, *out, ".env.example", "prices.csv")
-    names, said = made(releases, project)
+    names, log = made(releases, project)
     assert names == {"bot.py", ".env.example", "prices.csv"}
-    assert len(said) == 1
-    assert said[0].startswith(
-        "not in the release: .env, .env.local, anna.key, bot.log, bot.log.1 and 3 more."
-    )
-    assert "NEVERBLINK_DATA" in said[0]
-    assert f"write !.env into {FILE_NAME}" in said[0]
+    assert len(log) == 1
+    assert log[0].startswith("not in the release: .env, .env.local, anna.key, bot.log, bot.log.1 and 3 more.")
+    assert "NEVERBLINK_DATA" in log[0]
+    assert f"write !.env into {FILE_NAME}" in log[0]
 
 
 def test_the_ignore_file_excludes_and_includes_files(releases: ReleaseStore, project: Path) -> None:
     write(project, "data/a.csv", "data/b.csv", "model.bin", "ca.key", "notes/x.md", "notes/keep.md")
     write(project, FILE_NAME, text="# research\n/data/\n*.bin\n!ca.key\nnotes/*\n!notes/keep.md\n")
-    names, said = made(releases, project)
+    names, log = made(releases, project)
     assert names == {"bot.py", "ca.key", "notes/keep.md", FILE_NAME}
-    assert said == []
+    assert log == []
 
 
 def test_files_ignored_by_git_are_left_out_and_tracked_files_included(
@@ -81,9 +79,9 @@ def test_files_ignored_by_git_are_left_out_and_tracked_files_included(
     write(project, "sub/.gitignore", text="cache/\n")
     for words in (["init", "-q"], ["add", "-f", "kept.bin"]):
         subprocess.run(["git", *words], cwd=project, check=True)
-    names, said = made(releases, project)
+    names, log = made(releases, project)
     assert names == {"bot.py", "kept.bin", "sub/ok.txt", ".gitignore", "sub/.gitignore"}
-    assert said == []
+    assert log == []
 
 
 def test_the_ignore_file_overrides_git(releases: ReleaseStore, project: Path) -> None:
@@ -116,13 +114,13 @@ def test_a_release_of_a_commit_has_the_committed_files_even_if_they_are_ignored(
     # Within the repository, in a directory that it ignores, as a home is.
     home = project.path / ".neverblink" / "releases"
     home.mkdir(parents=True)
-    said: list[str] = []
+    log: list[str] = []
     release, _ = release_of(
-        CommitSource(project.path / ".git", id, "", "", ""), ReleaseStore(home), said.append
+        CommitSource(project.path / ".git", id, "", "", ""), ReleaseStore(home), log.append
     )
     assert (release.path / "lib" / "prices.py").is_file()
     assert not (release.path / ".env").exists()
-    assert [line.partition(":")[0] for line in said] == ["not in the release"]
+    assert [line.partition(":")[0] for line in log] == ["not in the release"]
 
 
 @pytest.mark.parametrize("bot", ["bot:Bot", "pkg.bot:Bot"])
@@ -176,18 +174,18 @@ def test_possible_secrets_are_distinguished_from_other_text(
 
 def test_a_warning_names_a_possible_secret_in_a_release(releases: ReleaseStore, project: Path) -> None:
     write(project, "config.py", text='API_KEY = "c29tZXRoaW5nIHNlY3JldA=="\n')
-    names, said = made(releases, project)
+    names, log = made(releases, project)
     assert "config.py" in names
-    assert len(said) == 1
-    assert said[0].startswith("this looks like a secret, and is in the release: config.py")
+    assert len(log) == 1
+    assert log[0].startswith("this looks like a secret, and is in the release: config.py")
 
 
 def test_a_large_file_is_reported_with_its_size(releases: ReleaseStore, project: Path) -> None:
     with open(project / "candles.csv", "wb") as file:
         file.truncate(30 * 1024**2)
-    said = made(releases, project)[1]
-    assert len(said) == 1
-    assert said[0].startswith("large files in the release: candles.csv (30")
+    log = made(releases, project)[1]
+    assert len(log) == 1
+    assert log[0].startswith("large files in the release: candles.csv (30")
 
 
 def test_patterns_have_the_syntax_of_gitignore(project: Path) -> None:

@@ -248,10 +248,10 @@ def test_a_name_that_fits_no_release_or_several_is_refused(
     with pytest.raises(AmbiguousRelease, match="give a longer name") as ambiguous:
         releases.find("2026")
     assert ambiguous.value.matches == [second.id, first.id]
-    for said in ("2027", "", "previous", "../releases", first.id + "0"):
+    for wanted in ("2027", "", "previous", "../releases", first.id + "0"):
         with pytest.raises(NoSuchRelease) as missing:
-            releases.find(said)
-        assert missing.value.name == said
+            releases.find(wanted)
+        assert missing.value.name == wanted
         assert missing.value.known == [second.id, first.id]
     with pytest.raises(NoSuchRelease):
         releases.get("../releases/" + first.id)

@@ -59,7 +59,7 @@ class Descriptors:
 def test_clients_and_finally_workers_cannot_connect_when_descriptors_run_out(
     router: zmq.Socket[bytes], tmp_path: Path
 ) -> None:
-    told = list[str]()
+    log = list[str]()
     path = tmp_path / "requests.sock"
     context = zmq.Context[zmq.Socket[bytes]]()
     other = context.socket(zmq.ROUTER)
@@ -69,12 +69,12 @@ def test_clients_and_finally_workers_cannot_connect_when_descriptors_run_out(
         with Sockets(tmp_path) as sockets:
             bindings = Bindings(sockets)
             bindings.bind(router, "requests.sock")
-            bindings.keep_room(told.append, descriptors, lambda: LIMIT)
+            bindings.keep_room(log.append, descriptors, lambda: LIMIT)
             workers = tmp_path / "supervisor.sock"
             bindings.bind(other, "supervisor.sock", for_workers=True)
             assert connects(path)
             await descriptors.becomes(ROOM - 1)
-            assert f"only {ROOM - 1} file descriptors are left" in told[0]
+            assert f"only {ROOM - 1} file descriptors are left" in log[0]
             assert not connects(path)
             # A worker that is started while a crowd is connected must reach its supervisor.
             assert connects(workers)
@@ -89,7 +89,7 @@ def test_clients_and_finally_workers_cannot_connect_when_descriptors_run_out(
             assert not connects(path)
             await descriptors.becomes(2 * ROOM)
             assert connects(path)
-            assert len(told) == 4
+            assert len(log) == 4
             assert bindings.restore() == []
             bindings.close()
 
@@ -100,14 +100,14 @@ def test_clients_and_finally_workers_cannot_connect_when_descriptors_run_out(
 
 
 def test_a_removed_socket_is_bound_again(router: zmq.Socket[bytes], tmp_path: Path) -> None:
-    told = list[str]()
+    log = list[str]()
 
     async def play() -> None:
         descriptors = Descriptors(0)
         with Sockets(tmp_path) as sockets:
             bindings = Bindings(sockets)
             bindings.bind(router, "requests.sock")
-            bindings.keep_room(told.append, descriptors, lambda: LIMIT)
+            bindings.keep_room(log.append, descriptors, lambda: LIMIT)
             for path in tmp_path.iterdir():
                 path.unlink()
             await descriptors.becomes(2 * ROOM)

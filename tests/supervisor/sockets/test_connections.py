@@ -20,9 +20,9 @@ class Port:
         self._held = held
         self._listening = held.enter_context(socket.create_server((HOST, 0)))
         self.now = 100.0
-        self.told: list[str] = []
+        self.log: list[str] = []
         self.number = self._listening.getsockname()[1]
-        self.limits = Connections(self.number, self.told.append, lambda: self.now, most=5, most_from_one=3)
+        self.limits = Connections(self.number, self.log.append, lambda: self.now, most=5, most_from_one=3)
 
     def accepts(self, address: str = HOST) -> socket.socket:
         """A client from `address` is accepted; return its end."""
@@ -52,7 +52,7 @@ def port() -> Iterator[Port]:
 def test_the_oldest_unproven_connection_of_an_address_is_closed_above_its_limit(port: Port) -> None:
     clients = [port.accepts() for _ in range(4)]
     assert [ended(client) for client in clients] == [True, False, False, False]
-    assert port.told == [
+    assert port.log == [
         f"too many connections to port {port.number}: closed a connection from {HOST} that had proven no key (1 so far)"
     ]
 

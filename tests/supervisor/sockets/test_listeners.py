@@ -139,14 +139,14 @@ def test_msgpack_is_answered_in_msgpack(play: Play) -> None:
     ],
 )
 def test_an_invalid_request_gets_an_error_with_its_id(
-    play: Play, request_: bytes, id: str, said: str
+    play: Play, request_: bytes, id: str, reason: str
 ) -> None:
     async def scenario(desked: SocketsUnderTest) -> None:
         with desked.connect(zmq.REQ) as req:
             answer = await fault(req, request_)
             assert answer["id"] == id
             assert answer["error"]["code"] == "bad-request"
-            assert said in answer["error"]["message"]
+            assert reason in answer["error"]["message"]
             assert "\n" not in answer["error"]["message"]
         assert desked.asked == []
 

@@ -138,8 +138,8 @@ def test_a_client_with_an_unknown_key_gets_no_answer_and_an_error_with_the_reaso
         assert await here.ask(here.client("bert"))
         elsewhere = here.client("carl", server=public_of(new_secret()))
         assert "is not the server that" in await here.refused(elsewhere)
-        told = [text for text in here.log if text.startswith("turned a connection to tcp://")]
-        assert len(told) == 1, "the first one, and not each that follows"
+        lines = [text for text in here.log if text.startswith("turned a connection to tcp://")]
+        assert len(lines) == 1, "the first one, and not each that follows"
 
     play(scenario)
 

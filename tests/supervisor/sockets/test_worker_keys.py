@@ -23,10 +23,17 @@ def test_keys_are_never_printed(tmp_path: Path) -> None:
     assert WorkerKeys.load(tmp_path / "key").of("w1") == keys, "a supervisor that comes later has the same"
     assert WorkerKeys.renew(tmp_path / "key").of("w1") != keys
     assert len({keys.own, keys.links, worker_keys.of("w2").own, keys.leader("w1"), keys.leader("w2")}) == 5
-    told = msgspec.structs.replace(ASSIGNMENT, keys=keys)
+    assigned = msgspec.structs.replace(ASSIGNMENT, keys=keys)
     printed = io.StringIO()
-    console.Console(file=printed, width=500).print(told, keys, pretty.pretty_repr(told))
-    shown = [repr(worker_keys), repr(keys), repr(told), str(told), f"{[told]}", printed.getvalue()]
+    console.Console(file=printed, width=500).print(assigned, keys, pretty.pretty_repr(assigned))
+    shown = [
+        repr(worker_keys),
+        repr(keys),
+        repr(assigned),
+        str(assigned),
+        f"{[assigned]}",
+        printed.getvalue(),
+    ]
     for secret in (keys.own, keys.links, keys.supervisor, (tmp_path / "key").read_bytes()):
         for text in shown:
             assert repr(secret)[2:-1] not in text

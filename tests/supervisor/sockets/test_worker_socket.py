@@ -129,11 +129,11 @@ def test_messages_of_a_worker_before_its_hello_are_dropped(tmp_path: Path) -> No
     ids=["bot", "secret", "process", "unknown", "protocol"],
 )
 def test_a_worker_of_another_bot_is_rejected_with_the_reason(
-    tmp_path: Path, said: Hello, refuse: str, reason: str
+    tmp_path: Path, greeting: Hello, refuse: str, reason: str
 ) -> None:
     async def scenario() -> None:
         under_test = WorkerSocketUnderTest(tmp_path, refuse)
-        answer = await under_test.say(said)
+        answer = await under_test.say(greeting)
         assert isinstance(answer, link.Rejected)
         # Not in the parameters: two processes that test must name a test alike.
         assert answer.reason.startswith(reason.format(pid=os.getpid()))

@@ -54,7 +54,7 @@ def led(directory: Path, ticks: int, **options: Any) -> tuple[JournalingLeader, 
     return JournalingLeader(directory, Noting, **options).ticks(ticks), Noting.history
 
 
-def told(found: StateAt) -> Any:
+def content_of(found: StateAt) -> Any:
     look = found.values.look
     return look(("count",)), look(("notes",)), look(("rows",))
 
@@ -68,7 +68,7 @@ def refusals(journal: Path, history: dict[int, Any]) -> list[str]:
         except StateNotKnown as problem:
             refused.append(problem.message)
         else:
-            assert told(found) == was
+            assert content_of(found) == was
     return refused
 
 
@@ -77,14 +77,14 @@ def test_the_state_at_every_tick_is_what_the_bot_was_after_it(tmp_path: Path) ->
     assert len(list((tmp_path / "journal").glob("*.journal"))) > 3
     for seq, was in history.items():
         found = state_at(tmp_path / "journal", Seq(seq))
-        assert (found.seq, told(found)) == (seq, was)
-        assert list(told(found)[2]) == list(was[2]), "the rows are in another order"
+        assert (found.seq, content_of(found)) == (seq, was)
+        assert list(content_of(found)[2]) == list(was[2]), "the rows are in another order"
 
 
 def test_now_is_what_the_bot_is(tmp_path: Path) -> None:
     leader, history = led(tmp_path / "journal", 60)
     found = state_at(tmp_path / "journal", Now())
-    assert told(found) == history[found.seq]
+    assert content_of(found) == history[found.seq]
     assert (found.number, found.worker, found.release) == (leader.replica.number, "w1", "v1")
 
 
@@ -92,7 +92,7 @@ def test_a_time_between_two_ticks_gives_the_state_after_the_one_before(tmp_path:
     led(tmp_path / "journal", 50)
     one = state_at(tmp_path / "journal", Seq(state_at(tmp_path / "journal", Now()).seq - 10))
     between = state_at(tmp_path / "journal", Moment(one.at + 1_000_000))
-    assert (between.number, told(between)) == (one.number, told(one))
+    assert (between.number, content_of(between)) == (one.number, content_of(one))
     assert state_at(tmp_path / "journal", Moment(one.at - 1)).number == one.number - 1
 
 
@@ -108,7 +108,7 @@ def test_a_decision_gives_the_state_in_which_it_was_taken(tmp_path: Path) -> Non
     id = next(iter(history[last][1]))
     seq = int(id.split("-")[1])
     found = state_at(tmp_path / "journal", InDecision(id, seq))
-    assert told(found) == history[seq - 1], "not what it was when it decided"
+    assert content_of(found) == history[seq - 1], "not what it was when it decided"
     with pytest.raises(StateNotKnown, match="no decision 1-2-99"):
         state_at(tmp_path / "journal", InDecision("1-2-99", 2))
 
@@ -162,7 +162,7 @@ def test_a_torn_tail_is_left_out(tmp_path: Path) -> None:
     newest.write_bytes(newest.read_bytes()[:-7])
     found = state_at(tmp_path / "journal", Now())
     assert found.seq in (max(history), max(history) - 1)
-    assert told(found) == history[found.seq]
+    assert content_of(found) == history[found.seq]
 
 
 def test_a_point_in_a_damaged_stretch_is_refused_with_the_nearest_states(tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ def test_after_a_change_of_the_states_type_it_is_read_by_the_new_one(tmp_path: P
     assert found.values.look(("count",)) == later.replica.state.count
     before = state_at(journal, Seq(max(history)))
     assert "more" not in before.values.names
-    assert told(before) == history[max(history)]
+    assert content_of(before) == history[max(history)]
     assert isinstance(Book(), Book)
 
 

@@ -83,20 +83,20 @@ def test_a_deployment_is_recorded_from_beginning_to_end(history: HistoryDb) -> N
         PhaseChanged(bot=BOT, at=300, deployment=id, phase="waiting", before="rehearsing", took=100)
     )
     history.record(ended(id))
-    told = history.deployment(id)
-    assert (told.ended, told.outcome, told.leader, told.runs) == (900, "done", "w2", "r2")
-    assert (told.seq, told.blackout, told.late, told.missed, told.rollback) == (
+    story = history.deployment(id)
+    assert (story.ended, story.outcome, story.leader, story.runs) == (900, "done", "w2", "r2")
+    assert (story.seq, story.blackout, story.late, story.missed, story.rollback) == (
         4711,
         250_000,
         31_000,
         0,
         "newest state",
     )
-    assert told.phases == (
+    assert story.phases == (
         PhaseNote(200, "rehearsing", "preparing", 90),
         PhaseNote(300, "waiting", "rehearsing", 100),
     )
-    assert told.steps == (StepNote(210, "rehearsed", "rehearsed", 10, {"bytes": 7}),)
+    assert story.steps == (StepNote(210, "rehearsed", "rehearsed", 10, {"bytes": 7}),)
 
 
 def test_deployments_are_listed_newest_first_and_never_share_a_number(history: HistoryDb, path: Path) -> None:

@@ -104,10 +104,10 @@ def test_a_second_supervisor_gets_the_pid_of_the_first(tmp_path: Path) -> None:
     with pytest.raises(HomeBusy, match=f"already running: pid {owner.pid}") as caught:
         home.claim()
     assert caught.value.pid == owner.pid
-    said = home.owner()
-    assert said
-    assert (said.pid, said.bot) == (owner.pid, "foresight")
-    assert said.started > 0
+    holder = home.owner()
+    assert holder
+    assert (holder.pid, holder.bot) == (owner.pid, "foresight")
+    assert holder.started > 0
     end(owner)
     assert home.owner() is None
 

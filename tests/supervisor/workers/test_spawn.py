@@ -61,9 +61,9 @@ def test_a_worker_gets_its_assignment_through_a_pipe_and_its_own_session(tmp_pat
     assert lines[0] == "from before"
     assert "an error" in lines
     assert f"['-m', 'neverblink.worker', 'bot:Fox'] {release} True 1" in lines
-    (told,) = [line for line in lines if line.startswith("{")]
-    assert told.endswith(" False")
-    assert decode_assignment(told.removesuffix(" False").encode()) == ASSIGNMENT
+    (json_line,) = [line for line in lines if line.startswith("{")]
+    assert json_line.endswith(" False")
+    assert decode_assignment(json_line.removesuffix(" False").encode()) == ASSIGNMENT
 
 
 def test_values_of_the_env_file_override_the_environment_of_the_supervisor(tmp_path: Path) -> None:

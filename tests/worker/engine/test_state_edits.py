@@ -61,7 +61,7 @@ def run(leader: JournalingLeader, key: str, name: str, **args: Any) -> Answered:
     """Have a command carried out, and return its answer."""
     leader.engine.ordered(Run(key, name, args))
     leader.ticks(2)
-    return next(one for one in leader.said() if isinstance(one, Answered) and one.key == key)
+    return next(one for one in leader.sent() if isinstance(one, Answered) and one.key == key)
 
 
 def staged(tmp_path: Path, journal: Path, number: int) -> Path:
@@ -212,5 +212,5 @@ def test_a_command_that_comes_twice_restores_once(tmp_path: Path) -> None:
     file.unlink()
     leader.engine.ordered(Run("1", "state-restore", {"file": str(file)}))
     leader.ticks(2)
-    answers = [one for one in leader.said() if isinstance(one, Answered)]
+    answers = [one for one in leader.sent() if isinstance(one, Answered)]
     assert answers == [first, first]

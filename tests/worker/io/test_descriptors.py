@@ -21,7 +21,7 @@ def run(source: str, *argv: str) -> str:
 
 
 def test_a_worker_may_open_as_many_files_as_the_hard_limit_and_its_forks_as_many_as_before() -> None:
-    said = run(
+    output = run(
         """
         import multiprocessing, os, resource
         from neverblink.worker.io.descriptors import raise_limit
@@ -35,11 +35,11 @@ def test_a_worker_may_open_as_many_files_as_the_hard_limit_and_its_forks_as_many
         os.wait()
         """
     )
-    assert said.split() == ["True", "True"]
+    assert output.split() == ["True", "True"]
 
 
 def test_files_opened_within_spare_use_the_reserve() -> None:
-    said = run(
+    output = run(
         """
         import os, resource
         from neverblink.worker.io.descriptors import Descriptors
@@ -62,7 +62,7 @@ def test_files_opened_within_spare_use_the_reserve() -> None:
         print(ours.held)
         """
     )
-    assert said.splitlines() == [f"(0, 64) {RESERVE} True", str(RESERVE - 4), str(RESERVE)]
+    assert output.splitlines() == [f"(0, 64) {RESERVE} True", str(RESERVE - 4), str(RESERVE)]
 
 
 def test_the_number_of_free_descriptors_is_known_without_opening_one(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_leader_with_free_descriptors_accepts_at_any_time(tmp_path: Path) -> N
 
 
 def test_a_leader_without_free_descriptors_accepts_no_unannounced_peer(tmp_path: Path) -> None:
-    said = leader(
+    output = leader(
         tmp_path,
         """
         take_all()
@@ -130,13 +130,13 @@ def test_a_leader_without_free_descriptors_accepts_no_unannounced_peer(tmp_path:
         print(connects())
         """,
     )
-    assert said == ["DescriptorsLeft(left=0, limit=96, reserve=16)", "False"]
+    assert output == ["DescriptorsLeft(left=0, limit=96, reserve=16)", "False"]
 
 
 def test_a_leader_without_free_descriptors_accepts_an_announced_follower_between_two_turns(
     tmp_path: Path,
 ) -> None:
-    said = leader(
+    output = leader(
         tmp_path,
         """
         take_all()
@@ -153,13 +153,13 @@ def test_a_leader_without_free_descriptors_accepts_an_announced_follower_between
         print(door.report().reserve, os.path.exists(path))
         """,
     )
-    assert said == ["False", "False", "False", "True", "15 False"]
+    assert output == ["False", "False", "False", "True", "15 False"]
 
 
 def test_a_new_leader_without_free_descriptors_accepts_no_peer_until_it_has_some(
     tmp_path: Path,
 ) -> None:
-    said = leader(
+    output = leader(
         tmp_path,
         """
         door.release()
@@ -175,11 +175,11 @@ def test_a_new_leader_without_free_descriptors_accepts_no_peer_until_it_has_some
         print(door.report().left > 32, connects())
         """,
     )
-    assert said == ["False", "False 0", "True True"]
+    assert output == ["False", "False 0", "True True"]
 
 
 def test_a_leader_accepts_at_any_time_again_once_descriptors_are_free(tmp_path: Path) -> None:
-    said = leader(
+    output = leader(
         tmp_path,
         """
         take_all()
@@ -189,11 +189,11 @@ def test_a_leader_accepts_at_any_time_again_once_descriptors_are_free(tmp_path: 
         print(door.report().left > 32, connects())
         """,
     )
-    assert said == ["0 False", "True True"]
+    assert output == ["0 False", "True True"]
 
 
 def test_a_new_leader_expects_the_old_one_and_accepts_it_between_two_turns(tmp_path: Path) -> None:
-    said = leader(
+    output = leader(
         tmp_path,
         """
         door.keep()
@@ -204,13 +204,13 @@ def test_a_new_leader_expects_the_old_one_and_accepts_it_between_two_turns(tmp_p
         print(connects())
         """,
     )
-    assert said == ["False", "True"]
+    assert output == ["False", "True"]
 
 
 def test_a_bot_that_is_always_in_a_turn_leaves_an_announced_follower_the_time_to_connect(
     tmp_path: Path,
 ) -> None:
-    said = leader(
+    output = leader(
         tmp_path,
         """
         import threading
@@ -232,11 +232,11 @@ def test_a_bot_that_is_always_in_a_turn_leaves_an_announced_follower_the_time_to
         print(True)
         """,
     )
-    assert said == ["True"]
+    assert output == ["True"]
 
 
 def test_an_announcement_expires_when_the_follower_does_not_connect(tmp_path: Path) -> None:
-    said = leader(
+    output = leader(
         tmp_path,
         """
         take_all()
@@ -250,7 +250,7 @@ def test_an_announcement_expires_when_the_follower_does_not_connect(tmp_path: Pa
         print(os.path.exists(path), door.watchful, reserve.held)
         """,
     )
-    assert said == ["True True", "False False 16"]
+    assert output == ["True True", "False False 16"]
 
 
 def test_libzmq_aborts_a_process_without_free_descriptors_on_a_connection(tmp_path: Path) -> None:

@@ -31,10 +31,10 @@ for line in sys.stdin:
     elif word == "held":
         print(lease.held, flush=True)
     elif word == "fork":
-        ready, told = os.pipe()
+        ready, signal_end = os.pipe()
         pid = os.fork()
         if pid == 0:
-            os.write(told, b"x")
+            os.write(signal_end, b"x")
             os.close(0)
             import signal
             signal.pause()

@@ -155,12 +155,12 @@ def test_the_loops_own_timeouts_are_kept_while_an_alarm_waits(selector: AlarmSel
 
 def test_an_alarm_may_start_tasks_and_its_exception_is_reported() -> None:
     done: list[str] = []
-    told: list[str] = []
+    errors: list[str] = []
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, PreciseLoop)
-        loop.set_exception_handler(lambda _, said: told.append(str(said["exception"])))
+        loop.set_exception_handler(lambda _, context: errors.append(str(context["exception"])))
         over = loop.create_future()
 
         async def task() -> None:
@@ -181,7 +181,7 @@ def test_an_alarm_may_start_tasks_and_its_exception_is_reported() -> None:
 
     with asyncio.Runner(loop_factory=PreciseLoop) as runner:
         runner.run(main())
-    assert (done, told) == (["task", "later"], ["no price"])
+    assert (done, errors) == (["task", "later"], ["no price"])
 
 
 @pytest.mark.parametrize(("asked", "ours"), [("", "True"), ("set_event_loop_policy(Other())", "False")])

@@ -16,17 +16,17 @@ class Book:
     """Records calls in order."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.calls: list[str] = []
         self.leads = True
 
     def open_decision(self, name: str, args: dict[str, Any]) -> Opened:
         if not self.leads:
             raise NotLeading(name, "following")
-        self.told.append(f"opened {name} {args}")
-        return Opened(f"3-17-{len(self.told)}", 3, 17, name, args, 0)
+        self.calls.append(f"opened {name} {args}")
+        return Opened(f"3-17-{len(self.calls)}", 3, 17, name, args, 0)
 
     def close_decision(self, opened: Opened, outcome: str) -> None:
-        self.told.append(f"closed {opened.id} {outcome}")
+        self.calls.append(f"closed {opened.id} {outcome}")
 
 
 @pytest.fixture
@@ -36,9 +36,9 @@ def book() -> Book:
 
 def test_a_decision_is_recorded_before_its_body_runs_and_closed_after_it(book: Book) -> None:
     with Decision(book, "enter", {"market": "BTC"}) as decision:
-        assert book.told == ["opened enter {'market': 'BTC'}"]
+        assert book.calls == ["opened enter {'market': 'BTC'}"]
         assert decision.id == "3-17-1"
-    assert book.told[1:] == ["closed 3-17-1 done"]
+    assert book.calls[1:] == ["closed 3-17-1 done"]
     assert decision.id == "3-17-1"
 
 
@@ -48,13 +48,13 @@ def test_a_decision_works_in_coroutines_too(book: Book) -> None:
             assert decision.id == "3-17-1"
 
     asyncio.run(decide())
-    assert book.told[-1] == "closed 3-17-1 done"
+    assert book.calls[-1] == "closed 3-17-1 done"
 
 
 def test_an_exception_of_the_body_is_recorded_as_outcome_and_raised(book: Book) -> None:
     with pytest.raises(ZeroDivisionError), Decision(book, "enter", {}):
         _ = 1 / 0
-    assert book.told[-1] == "closed 3-17-1 raised ZeroDivisionError"
+    assert book.calls[-1] == "closed 3-17-1 raised ZeroDivisionError"
 
 
 def test_a_decision_whose_body_is_cancelled_is_closed(book: Book) -> None:
@@ -65,19 +65,19 @@ def test_a_decision_whose_body_is_cancelled_is_closed(book: Book) -> None:
     async def cancel() -> None:
         task = asyncio.create_task(decide())
         await asyncio.sleep(0)
-        assert book.told == ["opened enter {}"]
+        assert book.calls == ["opened enter {}"]
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
     asyncio.run(cancel())
-    assert book.told[-1] == "closed 3-17-1 raised CancelledError"
+    assert book.calls[-1] == "closed 3-17-1 raised CancelledError"
 
 
 def test_decisions_may_be_nested(book: Book) -> None:
     with Decision(book, "outer", {}) as outer, Decision(book, "inner", {}) as inner:
         assert outer.id != inner.id
-    assert [line.split()[1] for line in book.told] == ["outer", "inner", inner.id, outer.id]
+    assert [line.split()[1] for line in book.calls] == ["outer", "inner", inner.id, outer.id]
 
 
 def test_without_the_lease_a_decision_cannot_be_opened(book: Book) -> None:
@@ -86,7 +86,7 @@ def test_without_the_lease_a_decision_cannot_be_opened(book: Book) -> None:
     with pytest.raises(NotLeading, match="decide only in a tick") as caught, Decision(book, "enter", {}):
         entered = True
     assert not entered
-    assert book.told == []
+    assert book.calls == []
     assert (caught.value.name, caught.value.role) == ("enter", "following")
     assert isinstance(caught.value, NeverblinkError)
 
@@ -99,7 +99,7 @@ def test_misuse_of_a_decision_raises_an_error_that_says_how_to_use_it(book: Book
         pass
     with pytest.raises(DecisionError, match="entered twice"), decision:
         pass
-    assert len(book.told) == 2
+    assert len(book.calls) == 2
 
 
 def test_arguments_are_kept_as_they_are_read_from_the_journal() -> None:

@@ -230,7 +230,7 @@ class Pair:
         self.boxes[0].lead()
         self.offers: list[tuple[int, list[Item]]] = []
         self.applied: list[str] = []
-        self.told: set[str] = set()
+        self.received: set[str] = set()
 
     def receive(self, worker: int, key: str) -> None:
         self.boxes[worker].put(key, key)
@@ -262,8 +262,8 @@ class Pair:
         traffic = self.boxes[self.leader].traffic(applied)
         if traffic is None:
             return
-        self.told |= set(traffic.received)
-        assert set(traffic.applied) <= self.told  # nothing is applied that was not said to have come
+        self.received |= set(traffic.received)
+        assert set(traffic.applied) <= self.received  # nothing is applied that was not said to have come
         self.boxes[1 - self.leader].absorb(traffic, self.clock.now)
 
     def hand_over(self) -> None:

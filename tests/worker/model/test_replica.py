@@ -471,7 +471,7 @@ class Far:
     """The connection of a follower: two lists, with its leader's publisher at the other end."""
 
     def __init__(self) -> None:
-        self.said: list[FollowerMessage] = []
+        self.messages: list[FollowerMessage] = []
         self.sent: list[bytes] = []
         self.clock = self
 
@@ -485,7 +485,7 @@ class Far:
         pass
 
     def to_leader(self, message: FollowerMessage) -> None:
-        self.said.append(message)
+        self.messages.append(message)
 
     def to_follower(self, worker: str, data: bytes) -> bool:
         self.sent.append(data)
@@ -500,8 +500,8 @@ def followed(leader: Leader, follower: Replica) -> list[object]:
     end = Follower("w-2", 1, follower, far)
     end.follow("w-1")
     bus: list[object] = []
-    while far.said or far.sent:
-        match far.said.pop(0) if far.said else None:
+    while far.messages or far.sent:
+        match far.messages.pop(0) if far.messages else None:
             case Subscribe() as asked:
                 publisher.subscribe(asked)
             case Ack() as ack:

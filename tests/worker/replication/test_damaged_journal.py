@@ -186,10 +186,10 @@ def test_damaged_segments_are_kept_for_inspection(past: Past, tmp_path: Path) ->
     data[-1] ^= 1
     home = past.put(tmp_path / "journal", {past.newest: bytes(data)})
     bot = JournalingLeader(home, Few, at=10**18 * 2, segment=3000, worker="w2")
-    (told,) = bot.recoveries()
-    assert past.number - 1 <= told.number <= past.number
-    assert "is damaged at byte" in told.problem
-    assert told.left > 0
+    (recovered,) = bot.recoveries()
+    assert past.number - 1 <= recovered.number <= past.number
+    assert "is damaged at byte" in recovered.problem
+    assert recovered.left > 0
     bot.ticks(5)
     bot.stop()
     assert (home / past.newest).read_bytes() == data

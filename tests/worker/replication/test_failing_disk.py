@@ -58,10 +58,10 @@ def test_a_full_disk_stops_no_tick_and_the_lost_frames_are_named(tmp_path: Path)
     # Room again: the next segment opens with all that happened meanwhile.
     while bot.engine.leading.writer.failing is not None:
         bot.ticks()
-    told = bot.reports()[-1].journal
-    assert told is not None
-    assert told.segment == 2
-    assert told.failing == ""
+    journaled = bot.reports()[-1].journal
+    assert journaled is not None
+    assert journaled.segment == 2
+    assert journaled.failing == ""
     bot.ticks(5)
     bot.stop()
     report = proven(tmp_path)
@@ -117,8 +117,8 @@ def test_a_removed_directory_is_noticed_and_made_again(tmp_path: Path, durabilit
     bot.ticks(110)
     while bot.engine.leading.writer.failing is not None:
         bot.ticks()
-    said = [report.journal.failing for report in bot.reports() if report.journal is not None]
-    assert any("is no longer in place" in why for why in said)
+    failures = [report.journal.failing for report in bot.reports() if report.journal is not None]
+    assert any("is no longer in place" in why for why in failures)
     bot.ticks(3)
     bot.stop()
     report = proven(home)

@@ -93,4 +93,4 @@ def test_a_plain_handler_that_raises_ends_the_process_with_its_traceback(tmp_pat
     with StandaloneProcess(tmp_path, _BOT.format(handlers=handlers)) as bot:
         ended = bot.end()
     assert ended.status == 1
-    assert "it had enough" in ended.complained
+    assert "it had enough" in ended.errors

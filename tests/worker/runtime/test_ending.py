@@ -174,13 +174,13 @@ def run(tmp_path: Path, shape: str, then: str, first: str = "pass") -> End:
             assert process.stdout is not None
             assert process.stderr is not None
             out: list[str] = []
-            said = 0.0
+            reported_at = 0.0
             for line in process.stdout:
                 out.append(line.strip())
                 if out[-1].startswith("done"):
-                    said = time.monotonic()
+                    reported_at = time.monotonic()
             status = process.wait()
-            took = time.monotonic() - said
+            took = time.monotonic() - reported_at
             return End(status, out, process.stderr.read(), took)
         finally:
             process.kill()

@@ -55,11 +55,11 @@ class InLoad(Old):
 def test_an_exception_before_it_leads_fails_the_handoff_and_the_leader_is_not_affected(
     code: type[Old], handler: str
 ) -> None:
-    told: list[str] = []
+    lines: list[str] = []
 
     class Leader(Old):
         def on_yield(self) -> None:
-            told.append("yielded")
+            lines.append("yielded")
 
     with Simulation(Leader) as bot:
         bot.ticks(3)
@@ -67,7 +67,7 @@ def test_an_exception_before_it_leads_fails_the_handoff_and_the_leader_is_not_af
             bot.hand_over(code)
         bot.ticks(3)
         assert type(bot.leader) is Leader
-        assert told == []
+        assert lines == []
         assert whole(bot)
 
 

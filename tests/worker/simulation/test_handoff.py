@@ -465,9 +465,9 @@ def test_the_state_is_migrated_and_the_old_code_follows_by_the_down_migration() 
 def test_without_a_down_migration_a_rollback_returns_to_the_state_of_the_handoff_as_announced() -> None:
     with Simulation(InSizes) as bot:
         bot.put("BTC", 1.5)
-        said = bot.hand_over(InLots)
-        assert said != "newest"
-        assert "no migration leads from schema 2 to 1" in said
+        rollback = bot.hand_over(InLots)
+        assert rollback != "newest"
+        assert "no migration leads from schema 2 to 1" in rollback
         bot.put("ETH", 0.5)
         bot.ticks(2)
         bot.roll_back()

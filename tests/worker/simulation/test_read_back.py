@@ -59,11 +59,11 @@ class WithDefaults(Worker[Defaulted]):
     [(NoPrice, "state field price: expected float, found None"), (Grouped, "state field seen: defaultdict")],
 )
 def test_a_simulation_fails_at_the_turn_that_wrote_what_would_not_be_read(
-    bot: type[Quiet], said: str
+    bot: type[Quiet], problem: str
 ) -> None:
     with Simulation(bot) as simulation, pytest.raises(SimulationError) as failed:
         simulation.ticks(5)
-    assert failed.value.message.startswith(said)
+    assert failed.value.message.startswith(problem)
     assert "test_read_back.py:" in failed.value.message
 
 

@@ -29,7 +29,7 @@ AT_NOON = int(NOON.timestamp()) * SECOND
 class Book(msgspec.Struct):
     ticks: list[int] = []
     events: list[str] = []
-    told: list[str] = []
+    notes: list[str] = []
 
 
 class Plain(Worker[Book]):
@@ -49,7 +49,7 @@ class Plain(Worker[Book]):
                 raise ValueError(f"unknown command {name!r}")
 
     def on_stop(self) -> None:
-        self.state.told.append("stopped")
+        self.state.notes.append("stopped")
 
 
 class Other(Plain):
@@ -312,14 +312,14 @@ def test_kill_is_not_caught_by_the_bots_own_except() -> None:
             try:
                 bot.kill()
             except Exception:
-                self.state.told.append("caught")
+                self.state.notes.append("caught")
 
     assert not issubclass(Killed, Exception)
     with Simulation(Plain) as bot:
         bot.hand_over(Careful)
         bot.put("now", {})
         assert type(bot.leader) is Plain
-        assert bot.state.told == []
+        assert bot.state.notes == []
 
 
 def test_kill_is_allowed_only_in_a_handler() -> None:
@@ -334,14 +334,14 @@ def test_effects_of_finally_blocks_after_a_kill_are_dropped() -> None:
                 bot.kill()
             finally:
                 self.inbox.put("from the grave", {})
-                self.state.told.append("from the grave")
+                self.state.notes.append("from the grave")
 
     with Simulation(Plain) as bot:
         bot.hand_over(Dying)
         bot.put("now", {})
         bot.ticks(2)
         assert bot.state.events == ["now"]
-        assert bot.state.told == []
+        assert bot.state.notes == []
 
 
 def test_a_handler_may_put_but_not_let_time_pass() -> None:
@@ -365,7 +365,7 @@ def test_stop_runs_on_stop_and_then_no_process_leads() -> None:
         bot.ticks()
         last = bot.leader
         bot.stop()
-        assert last.state.told == ["stopped"]
+        assert last.state.notes == ["stopped"]
         assert bot.frames[-1].kind == "stop"
         for ask in (lambda: bot.state, lambda: bot.ticks(), lambda: bot.send("x"), lambda: bot.stop()):
             with pytest.raises(SimulationError, match="no process leads: the bot was stopped"):
@@ -501,7 +501,7 @@ def test_a_change_between_two_turns_is_an_error_that_names_the_field() -> None:
 def test_a_change_in_on_load_is_an_error_that_names_the_field() -> None:
     class Eager(Plain):
         def on_load(self, state: Book) -> None:
-            state.told.append("loaded")
+            state.notes.append("loaded")
 
     with Simulation(Plain) as bot:
         bot.ticks(2)
@@ -509,7 +509,7 @@ def test_a_change_in_on_load_is_an_error_that_names_the_field() -> None:
             bot.hand_over(Eager)
         bot.ticks(2)
         assert type(bot.leader) is Plain
-        assert bot.state.told == []
+        assert bot.state.notes == []
         assert len(bot.state.ticks) >= 4
 
 
@@ -540,8 +540,8 @@ def test_the_error_of_a_bot_that_does_not_run_says_how_to_run_it() -> None:
 def test_on_lead_gets_no_decisions_in_doubt_if_none_was_open() -> None:
     class Looks(Plain):
         def on_lead(self, in_doubt: tuple[InDoubt, ...]) -> None:
-            self.state.told.append(f"{len(in_doubt)} in doubt")
+            self.state.notes.append(f"{len(in_doubt)} in doubt")
 
     with Simulation(Plain) as bot:
         bot.hand_over(Looks)
-        assert bot.state.told == ["0 in doubt"]
+        assert bot.state.notes == ["0 in doubt"]
