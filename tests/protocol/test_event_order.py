@@ -135,7 +135,7 @@ def test_any_arrival_is_applied_once_in_order_and_within_the_bound(
     order, now = leader(), 0
     came: dict[str, int] = {}
     applied: list[tuple[str, bool]] = []
-    seen_numbers: set[int] = set()
+    in_gaps: set[int] = set()
     for n, wait in arrivals:
         now += wait
         if now >= order.due:
@@ -148,7 +148,7 @@ def test_any_arrival_is_applied_once_in_order_and_within_the_bound(
                 order.apply(key)
                 applied.append((key, bool(mark and mark.late)))
                 if mark and mark.gap:
-                    seen_numbers |= set(range(mark.gap[0], mark.gap[1] + 1))
+                    in_gaps |= set(range(mark.gap[0], mark.gap[1] + 1))
         if data.draw(st.integers(0, 5)) == 0:
             # Another process goes on: it knows the numbers applied, and received the same.
             successor = EventOrder(HOLD)
@@ -160,14 +160,14 @@ def test_any_arrival_is_applied_once_in_order_and_within_the_bound(
     order.release(now + HOLD)
     for mark in order.marks.values():
         if mark.gap:
-            seen_numbers |= set(range(mark.gap[0], mark.gap[1] + 1))
+            in_gaps |= set(range(mark.gap[0], mark.gap[1] + 1))
     late_ones = {key for key, mark in order.marks.items() if mark.late}
     applied += [(key, key in late_ones) for key in apply_all(order)]
     assert sorted(key for key, _ in applied) == sorted(came)
     in_order = [int(key) for key, late in applied if not late]
     assert in_order == sorted(in_order)
     first = in_order[0] if in_order else 0
-    assert all(int(key) in seen_numbers or int(key) < first for key, late in applied if late)
+    assert all(int(key) in in_gaps or int(key) < first for key, late in applied if late)
     assert order.size == 0
 
 
