@@ -56,6 +56,8 @@ class Ack(msgspec.Struct, frozen=True, tag="ack"):
 
     number: int
     chunk: int
+    needs: int = 0
+    """How long its bot needs to bring what it derives from the state up to date, ns."""
 
 
 class Offer(msgspec.Struct, frozen=True, tag="offer"):

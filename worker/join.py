@@ -18,7 +18,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from datetime import timedelta
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, Literal, TypeVar, overload
 
 from ..protocol.errors import NeverblinkError
 from ..protocol.grid import Policy
@@ -168,6 +168,7 @@ class LoopBot:
     commands: Mapping[str, Declared] = {}
     listens = True
     halts = True
+    derives: Literal["", "on_load", "on_state"] = ""
 
     def __init__(
         self,
@@ -211,6 +212,7 @@ class LoopBot:
 
     def call_start(self) -> None: ...
     def call_load(self, state: Any) -> None: ...
+    def call_state(self, changed: frozenset[str]) -> None: ...
     def call_tick(self, tick: Tick[Any]) -> None: ...
     def call_event(self, event: Any) -> None: ...
     def call_events(self, events: list[Any]) -> None: ...

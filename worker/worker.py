@@ -9,7 +9,7 @@ from __future__ import annotations
 import typing
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NoReturn, TypeVar
 
 from ..protocol.frame import Schema
 from ..protocol.grid import Policy
@@ -190,6 +190,16 @@ class Worker(Generic[S]):
 
         Do not change the state. Runs again for each new copy, and in the leader when an operator has restored or set
         the state. If it raises, the deployment is aborted, or the restored state is refused.
+
+        Without an `on_state` it also runs again right before `on_lead`, if frames have changed the state since.
+        """
+
+    def on_state(self, changed: frozenset[str]) -> Any:
+        """Called when frames of the leader have changed these fields of the state: renew what derives from them.
+
+        Only in a process that follows: at most ten times a second, when the leader is about to hand over, and right
+        before `on_lead` if a frame came since. Define it if `on_load` takes more than a few milliseconds. Do not
+        change the state. If it raises, this process ends.
         """
 
     def on_lead(self, in_doubt: tuple[InDoubt, ...]) -> Any:
@@ -291,6 +301,10 @@ class WorkerBot:
         self.call_settings = bot.on_settings
         self.call_start = bot.on_start
         self.call_load = bot.on_load
+        self.call_state = bot.on_state
+        self.derives: Literal["", "on_load", "on_state"] = (
+            "on_state" if _has_own(cls, "on_state") else "on_load" if _has_own(cls, "on_load") else ""
+        )
         self.call_lead = bot.on_lead
         self.call_tick = bot.on_tick
         self.call_event = bot.on_event

@@ -19,6 +19,8 @@ from ..io.final_frame_socket import FinalFrameSocketLike
 __all__ = ["Bracing"]
 
 _ANSWERS_WITHIN = 5_000_000
+"""How long an answer may take, ns. A successor that has reported that it needs longer has twice its time."""
+_ANSWERS_AT_LAST = 2_000_000_000
 _GOOD_FOR = 4_000_000
 """How long an answer is valid, ns: somewhat less than the successor polls."""
 _TIMES = 3
@@ -30,6 +32,7 @@ class PublisherLike(Protocol):
     def brace(self, worker: str, order: int) -> None: ...
     def sent_to(self, worker: str) -> int: ...
     def pid_of(self, worker: str) -> int: ...
+    def needs_of(self, worker: str) -> int: ...
 
 
 class Bracing:
@@ -48,6 +51,12 @@ class Bracing:
         """How many messages had been sent to the successor when it was asked; see `Publisher.sent_to`."""
         self._answered = 0
         """When it answered, 0 while it has not."""
+
+    def needs(self, order: YieldTo | None) -> int:
+        """How long the successor needs to prepare, ns; 0 once it was asked."""
+        if order is None or (order.order == self._order and (self._answered or self.until)):
+            return 0
+        return self._publisher.needs_of(order.to)
 
     def ready(self, order: YieldTo, now: int) -> bool:
         """Return whether to yield now: the successor is prepared, or does not answer. Ask it if necessary."""
@@ -82,6 +91,7 @@ class Bracing:
     def _ask(self, order: YieldTo, now: int) -> None:
         self._asked += 1
         self._answered = 0
-        self.until = now + _ANSWERS_WITHIN
+        needs = self._publisher.needs_of(order.to)
+        self.until = now + max(_ANSWERS_WITHIN, min(2 * needs, _ANSWERS_AT_LAST))
         self._publisher.brace(order.to, order.order)
         self._sent = self._publisher.sent_to(order.to)

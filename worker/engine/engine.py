@@ -35,6 +35,7 @@ from ..replication.journal_writer import JournalWriter
 from ..replication.publisher import Publisher, StateStream
 from ..replication.recovery import catch_up, from_journal
 from .leading import Leading, LeaseLost
+from .refresh import Refresh
 from .report_counters import ReportCounters
 from .turns import Bot, TurnStep
 
@@ -78,6 +79,7 @@ class Engine:
         self._io = io
         self._descriptors = io.descriptors
         self._mono = io.clock.mono
+        self._refresh = Refresh(bot, replica, io.clock.mono)
         self._hooks: deque[TurnStep] = deque()
         self._running: TurnStep | None = None
         self.lead = 0
@@ -160,6 +162,9 @@ class Engine:
             ):
                 # Leader and follower must agree about a step of the clock when one takes over from the other.
                 self._io.clock.follow(now.timing.ended, now.timing.mono)
+                wait = self._refresh.wait()
+                if wait > 0 and "refresh" not in self._alarms:
+                    self._arm("refresh", wait)
 
     def from_follower(self, worker: str, message: stream.FollowerMessage) -> None:
         """A message from a follower of this worker."""
@@ -182,7 +187,7 @@ class Engine:
             del self._alarms[name]
             if name == "heartbeat":
                 self._heartbeat(now)
-            else:
+            elif name != "refresh":
                 self.feed(seat.SeatTimerFired(name))
         self._alarm_at = min(self._alarms.values())
 
@@ -283,6 +288,10 @@ class Engine:
                 if self._mono() >= self._alarm_at:
                     self.on_time()
                 return
+        if step is self._refresh.running:
+            self._refresh.done()
+            self.following.refreshed(self._refresh.needs)
+            return
         match step.name:
             case "on_start":
                 self._started = True
@@ -291,6 +300,8 @@ class Engine:
                 self._io.tell(self._ready)
                 self.feed(seat.Started())
             case "on_load":
+                self._refresh.done()
+                self.following.refreshed(self._refresh.needs)
                 self._io.collect_garbage()
                 if self.seat.role is Role.FOLLOWING:
                     self._feed_all(self.following.loaded())
@@ -378,9 +389,11 @@ class Engine:
             return self._last_step(self._leave)
         if self.following.to_load:
             self.following.to_load = False
-            self._hooks.append(self._load_step())
+            self._hooks.append(self._refresh.load_step())
         if self._hooks:
             return self._hooks.popleft()
+        if self._may_refresh():
+            return self._refresh.step()
         if self.seat.role is Role.LEADING and self._resume is not None:
             self._begin_leading(self._resume)
         if self._first is not None:
@@ -408,13 +421,24 @@ class Engine:
         """Begin to lead now, not only in `next_step`, unless the bot's code has to run first."""
         if self._resume is None or self._hooks or self.following.to_load or self._running is not None:
             return
+        if self._refresh.stale:
+            return
         try:
             self._begin_leading(self._resume)
         except NeverblinkError as problem:
             self.fail("state", problem.message)
 
-    def _load_step(self) -> TurnStep:
-        return TurnStep("on_load", lambda: self.bot.call_load(self.replica.state))
+    def _may_refresh(self) -> bool:
+        """Whether the bot looks at the newest state now."""
+        if not self._refresh.stale:
+            return False
+        match self.seat.role:
+            case Role.LEADING:
+                return self._resume is not None
+            case Role.FOLLOWING:
+                return self.following.seen and (self.following.brace_for > 0 or self._refresh.wait() == 0)
+            case _:
+                return False
 
     # --- the machine ------------------------------------------------------------------------------------------------
 
@@ -534,7 +558,7 @@ class Engine:
             return
         self._follow_last_clock()
         if found.reloaded:
-            self._hooks.append(self._load_step())
+            self._hooks.append(self._refresh.load_step())
         if found.worth_reporting:
             self._io.tell(found.report(replica))
         replica.epoch = epoch

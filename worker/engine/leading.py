@@ -131,7 +131,7 @@ class Leading:
         boundary = seat.Boundary(
             decision=self.decisions.open_name,
             window=self.turns.window_open(),
-            slack=not self.writer.busy and (ignore_slack or self.turns.slack()),
+            slack=not self.writer.busy and (ignore_slack or self.turns.slack(self._bracing.needs(order))),
             successor=order is None
             or (self._publisher.caught_up(order.to) and not self._replica.inbox.order.unmet(order.to)),
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -85,9 +85,12 @@ class Bot(CommandableBot, Protocol):
     gathers: bool
     """Whether events, timers and commands come with the tick, not in turns of their own."""
     settings: SettingsCell
+    derives: Literal["", "on_load", "on_state"]
+    """Its handler that derives from the state what it keeps beside it."""
 
     def call_start(self) -> Any: ...
     def call_load(self, state: Any) -> Any: ...
+    def call_state(self, changed: frozenset[str]) -> Any: ...
     def call_lead(self, in_doubt: Any) -> Any: ...
     def call_tick(self, tick: Tick[Any]) -> Any: ...
     def call_event(self, event: Event) -> Any: ...
@@ -244,11 +247,15 @@ class Turns:
         window = first_open(self._bot.windows, wall)
         return window.next(wall).closes if window is not None else 0
 
-    def slack(self) -> bool:
-        """Whether there is enough time before the next tick for another process to take over."""
+    def slack(self, needs: int = 0) -> bool:
+        """Whether there is enough time before the next tick for another process to take over.
+
+        `needs`: it needs so long to prepare for that, ns.
+        """
         wall = self._wall()
         due = self._due if self._due > wall else self._plan(wall, self._bot.overrun).due
-        return due - wall >= min(_SLACK, self._bot.interval // 4)
+        interval = self._bot.interval
+        return due - wall >= min(_SLACK, interval // 4) + min(needs, interval // 2)
 
     def lead_turn(self, about: Led, call: Callable[[], Any]) -> Turn:
         return Turn("lead", "on_lead", self._wall(), call, about=about)
@@ -422,7 +429,8 @@ class Turns:
         if before is None:
             self._suspended = self._clock.suspended()
         self._apart, self._looked = apart, mono
-        if last is None or self._step is not None or self._taken_over or wall >= self._due + self._interval:
+        first = self._taken_over
+        if last is None or self._step is not None or first or wall >= self._due + self._interval:
             planned = self._planned(wall)
             if planned is None:
                 return None
@@ -437,6 +445,7 @@ class Turns:
             interval=self._interval,
             state=replica.state,
             gaps=gaps,
+            first=first,
             open_windows=tuple(window for window in bot.windows if window.open_at(due))
             if bot.windows
             else (),

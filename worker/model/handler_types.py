@@ -79,6 +79,8 @@ class Tick(msgspec.Struct, Generic[S]):
     timers: tuple[Timer, ...] = ()
     commands: tuple[Command, ...] = ()
     answers: dict[str, Any] = {}
+    first: bool = False
+    """This process has run no tick since it came to lead: what it keeps beside the state may be older than that."""
     halt: bool = False
     """An operator halts the bot: close its positions now. True in one tick only; the bot is paused from then on."""
 

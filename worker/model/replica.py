@@ -71,6 +71,8 @@ class Replica:
         self.frozen = ""
         self.lag = 0
         """The longest time from a frame's boundary to its being applied here, since the last report; ns."""
+        self.changed: set[str] | None = None
+        """The fields of the state that frames have changed since `changed` was cleared; None when it is not needed."""
         self.lost = LostTimes()
         """The times since the last tick in which no tick could run."""
         self.led_by = ""
@@ -228,7 +230,10 @@ class Replica:
         elif not self.frozen:
             changes = frame.changes if translated is None else translated
             if changes:
-                self.cells.apply(self.state, self._readable(frame.schema, changes, translated is not None))
+                changes = self._readable(frame.schema, changes, translated is not None)
+                self.cells.apply(self.state, changes)
+                if self.changed is not None:
+                    self.changed.update(changes.cells, changes.tables)
             self.leader_schema = frame.schema
         self.advance(frame, body, position)
         self.timers.absorb(frame.timers)
@@ -296,6 +301,8 @@ class Replica:
             translator = Translator(self.migrations, schema, self.schema)
             cells = self._translated(translator, cells)
         self.state = self.cells.load(cells)
+        if self.changed is not None:
+            self.changed.update((*self.cells.names, *self.cells.table_names))
         self._translator = translator
         self.leader_schema = schema
         self.frozen = ""

@@ -124,6 +124,8 @@ class Follower:
         self._chunk = 0
         self._behind: list[FrameSent] = []
         """Frames that came during a copy. They are applied after it, to keep the order of rows."""
+        self.needs = 0
+        """How long the bot needs to bring what it derives from the state up to date, ns."""
         self._acked = -1
         self._acked_at = 0
 
@@ -155,6 +157,13 @@ class Follower:
         """Pass on what came in here, in messages that the leader can take between two turns."""
         for at in range(0, len(items), OFFERED_AT_ONCE):
             self._io.to_leader(Offer(items[at : at + OFFERED_AT_ONCE]))
+
+    def tell_needs(self, needs: int) -> None:
+        """Tell the leader that the bot needs so long."""
+        if needs != self.needs:
+            self.needs = needs
+            if self.live:
+                self._ack()
 
     def keep_in_touch(self, now: int) -> None:
         """Subscribe again if the leader has been silent for too long. Call it regularly."""
@@ -296,4 +305,4 @@ class Follower:
     def _ack(self) -> None:
         self._acked = self._replica.number
         self._acked_at = self.heard
-        self._io.to_leader(Ack(self._acked, self._chunk))
+        self._io.to_leader(Ack(self._acked, self._chunk, self.needs))

@@ -118,6 +118,8 @@ class Following:
         """A new copy of the state has come, which `on_load` has not seen."""
         self._seen = False
         """`on_load` has seen the present copy."""
+        self.brace_for = 0
+        """The order for which this worker prepares once its bot is up to date, 0 for none."""
         self.deployment = 0
         """The deployment of the last handoff to this worker."""
         self._me = me
@@ -172,11 +174,14 @@ class Following:
                     if not self._follower.keeps:
                         self._io.tell(link.Failed("read", reason, ""))
                     events.append(seat.StreamUnreadable(reason))
+                case AboutTo(order=order) if self._replica.changed:
+                    self.brace_for = order
                 case AboutTo(order=order):
                     self._brace(order)
                 case TakeOver(order=order, deployment=deployment):
                     # The final frame has come, by this way or through ZeroMQ.
                     self._io.final_frames.relax()
+                    self.brace_for = 0
                     self.deployment = deployment
                     if not loaded:
                         self._io.to_leader(stream.Declined(order, "it has not loaded the state"))
@@ -206,6 +211,18 @@ class Following:
         reason = VerificationFailed(problems).message
         self._io.tell(link.Failed("read", reason, ""))
         return seat.StreamUnreadable(reason)
+
+    @property
+    def seen(self) -> bool:
+        """Whether the bot's `on_load` has seen the present copy."""
+        return self._seen and not self.to_load
+
+    def refreshed(self, needs: int) -> None:
+        """The bot has looked at the newest state, which took `needs` ns."""
+        self._follower.tell_needs(needs)
+        if self.brace_for and not self._replica.changed:
+            order, self.brace_for = self.brace_for, 0
+            self._brace(order)
 
     def pass_on(self) -> None:
         """Send new items of the inbox to the leader."""

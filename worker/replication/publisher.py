@@ -62,6 +62,8 @@ class _Follower(msgspec.Struct):
     """How many messages were sent to it."""
     chunk: int = 0
     chunks_acked: int = 0
+    needs: int = 0
+    """As in `Ack`."""
     copy: Iterator[RowsSent | End] | None = None
     translator: Translator | None = None
     """Translates for a follower on older code."""
@@ -114,11 +116,17 @@ class Publisher:
         if follower is not None:
             follower.acked = max(follower.acked, ack.number)
             follower.chunks_acked = max(follower.chunks_acked, ack.chunk)
+            follower.needs = ack.needs
 
     def pid_of(self, worker: str) -> int:
         """The process id of a follower, 0 when it is unknown."""
         follower = self._followers.get(worker)
         return follower.pid if follower is not None else 0
+
+    def needs_of(self, worker: str) -> int:
+        """How long a follower needs to bring its bot up to date before it leads, ns."""
+        follower = self._followers.get(worker)
+        return follower.needs if follower is not None else 0
 
     def sent_to(self, worker: str) -> int:
         """How many messages were sent to a follower, -1 when it follows no more."""

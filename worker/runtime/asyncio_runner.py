@@ -110,7 +110,7 @@ class AsyncioRunner:
         self._awaiting = True
         self._runtime.ring_at(self._engine.wake_at(), 0)
         try:
-            if step.name in ("on_start", "on_load"):
+            if step.name in ("on_start", "on_load", "on_state"):
                 # It may wait forever, so it is cancelled when the worker is ordered to leave.
                 self._starting = asyncio.ensure_future(value)
                 returned = await self._starting

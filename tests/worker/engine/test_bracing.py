@@ -19,6 +19,7 @@ class Said:
     def __init__(self) -> None:
         self.braced: list[int] = []
         self.sent = 0
+        self.needs = 0
 
     def brace(self, worker: str, order: int) -> None:
         assert worker == "w2"
@@ -27,6 +28,9 @@ class Said:
 
     def pid_of(self, worker: str) -> int:
         return 77
+
+    def needs_of(self, worker: str) -> int:
+        return self.needs
 
     def sent_to(self, worker: str) -> int:
         return self.sent
@@ -91,6 +95,19 @@ def test_the_leader_waits_at_most_5_ms_for_an_answer_to_brace(leader: Asked) -> 
     assert leader.ready(after=MS)
     assert leader.publisher.braced == [7]
     assert not leader.hand()
+
+
+def test_a_successor_has_twice_the_time_that_it_needs_to_answer_but_not_for_ever(leader: Asked) -> None:
+    leader.publisher.needs = 40 * MS
+    assert leader.bracing.needs(ORDER) == 40 * MS
+    assert leader.bracing.needs(None) == 0
+    assert not leader.ready()
+    assert leader.bracing.needs(ORDER) == 0
+    assert not leader.ready(after=80 * MS - 1)
+    assert leader.ready(after=1)
+    leader.publisher.needs = 10_000 * MS
+    assert not leader.ready(order=YieldTo(8, "w2"))
+    assert leader.ready(after=2000 * MS, order=YieldTo(8, "w2"))
 
 
 def test_a_late_answer_to_brace_is_ignored(leader: Asked) -> None:
