@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -30,6 +31,8 @@ __all__ = ["AboutState", "StateCommands"]
 
 AboutState = ShowState | CompareStates | RestoreState | ImportState | SetState
 
+T = TypeVar("T")
+
 IN_DOUBT = "in doubt"
 _NAMED = 8
 _LISTED = 100
@@ -43,17 +46,16 @@ class StateCommands:
         self._home = home
         self._bot_commands = bot_commands
         self._reader = StateReader(home)
+        self._reading = asyncio.Lock()
 
     async def carry_out(self, command: AboutState, once: str = "") -> Any:
         """Do it, and return the result. `once` is a key under which it is done once, however often it is asked."""
         reader = self._reader
         match command:
             case ShowState():
-                return await asyncio.to_thread(
-                    reader.show, command.path, command.at, command.offset, command.limit
-                )
+                return await self._read(reader.show, command.path, command.at, command.offset, command.limit)
             case CompareStates():
-                return await asyncio.to_thread(reader.compare, command.a, command.b, command.limit)
+                return await self._read(reader.compare, command.a, command.b, command.limit)
             case RestoreState():
                 return await self._restore(command, once)
             case ImportState():
@@ -65,8 +67,8 @@ class StateCommands:
                 return {**_answer(answered.value), "seq": answered.seq}
 
     async def _restore(self, command: RestoreState, once: str) -> dict[str, Any]:
-        found = await asyncio.to_thread(self._reader.find, command.at)
-        preview, doubts = await asyncio.to_thread(self._preview, found)
+        found = await self._read(self._reader.find, command.at)
+        preview, doubts = await self._read(self._preview, found)
         if command.dry_run:
             return preview
         self._check(command.confirm)
@@ -85,10 +87,10 @@ class StateCommands:
     async def _import(self, command: ImportState, once: str) -> dict[str, Any]:
         if bool(command.path) == bool(command.document):
             raise Refusal("bad-input", "an import takes a path or a document: give one of the two")
-        document = command.document or await asyncio.to_thread(read_document, command.path)
-        now = await asyncio.to_thread(self._reader.find, "")
+        document = command.document or await self._read(read_document, command.path)
+        now = await self._read(self._reader.find, "")
         try:
-            staged = await asyncio.to_thread(staged_from, document, now.values)
+            staged = await self._read(staged_from, document, now.values)
         except NeverblinkError as problem:
             if isinstance(problem, Refusal):
                 raise
@@ -98,16 +100,21 @@ class StateCommands:
 
     async def _put(self, staged: StagedState, of: str, once: str) -> dict[str, Any]:
         """Have the leader take a state."""
-        path = await asyncio.to_thread(stage, self._home, staged)
+        path = await self._read(stage, self._home, staged)
         try:
             answered = await self._bot_commands.run("state-restore", {"file": str(path), "of": of}, once)
         except Refusal as problem:
             # Without an answer the leader may still take it; it is removed later.
             if problem.fault.code != "boundary":
-                await asyncio.to_thread(_remove, path)
+                await self._read(_remove, path)
             raise
-        await asyncio.to_thread(_remove, path)
+        await self._read(_remove, path)
         return {**_answer(answered.value), "seq": answered.seq}
+
+    async def _read(self, read: Callable[..., T], *args: Any) -> T:
+        """Read or write files in a thread, one request after another: a state may be large."""
+        async with self._reading:
+            return await asyncio.to_thread(read, *args)
 
     def _preview(self, found: StateAt) -> tuple[dict[str, Any], list[DecisionSince]]:
         now = self._reader.find("")
