@@ -188,17 +188,18 @@ class Worker(Generic[S]):
     def on_load(self, state: S) -> Any:
         """The real state is loaded, in a follower's rehearsal or in the first leader: build what derives from it.
 
-        Do not change the state. Runs again for each new copy, and in the leader when an operator has restored or set
-        the state. If it raises, the deployment is aborted, or the restored state is refused.
+        Do not change the state. Runs again for each new copy. If it raises, the deployment is aborted.
 
-        Without an `on_state` it also runs again right before `on_lead`, if frames have changed the state since.
+        Without an `on_state` it also runs again right before `on_lead`, if frames have changed the state since, and in
+        the leader when an operator has restored or set the state. If it raises there, the state stays as it was.
         """
 
     def on_state(self, changed: frozenset[str]) -> Any:
         """Called when frames of the leader have changed these fields of the state: renew what derives from them.
 
-        Only in a process that follows: at most ten times a second, when the leader is about to hand over, and right
-        before `on_lead` if a frame came since. Define it if `on_load` takes more than a few milliseconds. Do not
+        In a process that follows: at most ten times a second, when the leader is about to hand over, and right before
+        `on_lead` if a frame came since. In the leader only when an operator has restored or set the state; if it raises
+        there, the state stays as it was. Define it if `on_load` takes more than a few milliseconds. Do not
         change the state. If it raises, this process ends.
         """
 

@@ -48,12 +48,15 @@ class CommandableBot(Protocol):
     """The declared commands, by name."""
     listens: bool
     """Whether it takes commands that it does not declare."""
+    derives: Literal["", "on_load", "on_state"]
+    """The handler that renews what it builds from its state."""
 
     def call_command(self, name: str, args: dict[str, Any]) -> Any: ...
     def call_declared(self, name: str, args: dict[str, Any]) -> Any: ...
     def call_halt(self) -> Any: ...
     def call_settings(self, old: Any, new: Any) -> Any: ...
     def call_load(self, state: Any) -> Any: ...
+    def call_state(self, changed: frozenset[str]) -> Any: ...
 
 
 class RefusedAnswer(msgspec.Struct, frozen=True):
@@ -143,17 +146,17 @@ class CommandTurns:
                 return self._own(asked, item, name, args)
 
     def _edit(self, asked: ReceivedCommand, item: Item, name: str, args: dict[str, Any]) -> None:
-        replica, bot = self._replica, self._bot
+        replica = self._replica
         edit = restore_edit(replica, args) if name == "state-restore" else set_edit(replica, args)
         asked.edits.append((item.key, edit))
-        # What the bot has built of the state it had is stale.
-        self._begin(
-            asked,
-            item,
-            name,
-            args,
-            lambda: bot.call_load(replica.state) if item.key in asked.answers else None,
-        )
+        self._begin(asked, item, name, args, lambda: self._renew() if item.key in asked.answers else None)
+
+    def _renew(self) -> Any:
+        """Have the bot renew what it has built of the state that it had."""
+        replica, bot = self._replica, self._bot
+        if bot.derives == "on_state":
+            return bot.call_state(frozenset(replica.cells.differing(replica.state)))
+        return bot.call_load(replica.state)
 
     def _settings(self, asked: ReceivedCommand, item: Item, args: dict[str, Any]) -> None:
         settings = self._replica.settings

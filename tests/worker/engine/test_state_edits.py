@@ -214,3 +214,23 @@ def test_a_command_that_comes_twice_restores_once(tmp_path: Path) -> None:
     leader.ticks(2)
     answers = [one for one in leader.sent() if isinstance(one, Answered)]
     assert answers == [first, first]
+
+
+class Renewing(Edited):
+    """Has an `on_state`."""
+
+    renewed: frozenset[str] = frozenset()
+
+    def on_state(self, changed: frozenset[str]) -> None:
+        self.renewed = changed
+
+
+def test_a_bot_with_an_on_state_is_told_which_fields_a_restore_has_changed(tmp_path: Path) -> None:
+    leader = JournalingLeader(tmp_path / "journal", Renewing).ticks(30)
+    worker = leader.worker
+    assert isinstance(worker, Renewing)
+    loaded = worker.loaded
+    assert run(leader, "1", "state-set", path="rows.new", value={"n": 1}).error == ""
+    assert (worker.renewed, worker.loaded) == ({"rows"}, loaded)
+    assert run(leader, "2", "state-set", path="count", value=5).error == ""
+    assert worker.renewed == {"count"}
