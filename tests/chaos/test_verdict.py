@@ -188,7 +188,7 @@ def _died_of_trouble(builder: JournalBuilder, facts: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "said"),
+    ("harm", "problem"),
     [
         (_again, "was sent twice"),
         (_half, "was left in half"),

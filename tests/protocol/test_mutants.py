@@ -164,7 +164,7 @@ class TrustsWhatWasKept(Handoff):
 
 
 @pytest.mark.parametrize(
-    ("seat", "handoff", "budget", "told"),
+    ("seat", "handoff", "budget", "story"),
     [
         (
             YieldsInADecision,
@@ -214,7 +214,7 @@ def test_the_explorer_finds_the_mutant(
 
 
 @pytest.mark.parametrize(
-    ("seat", "handoff", "budget", "told"),
+    ("seat", "handoff", "budget", "story"),
     [
         (StandbyTakesItsTurn, Handoff, (1, 0, 0), ["spare leads without the lease", "gone spare old"]),
         (StandbyWaitsToBeTold, Handoff, (2, 0, 0), ["no worker leads, and none ever will", "gone spare old"]),

@@ -25,7 +25,7 @@ KEEPS = bot(
 
 
 @pytest.mark.parametrize(
-    ("writes", "told"),
+    ("writes", "problem"),
     [
         ('open("trades.csv", "a")', "'trades.csv'"),
         pytest.param(

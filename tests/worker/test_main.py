@@ -207,7 +207,7 @@ def test_invalid_arguments_print_the_usage(tmp_path: Path, arguments: list[str])
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(
-    ("run", "said"),
+    ("run", "output"),
     [
         ("Counter.run()", "stopped after 3\n"),
         ("loop()", "ended, stopped: True\n"),

@@ -167,7 +167,7 @@ def test_the_schema_gives_names_to_what_travels_as_an_array() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said", "words"),
+    ("name", "document", "words"),
     [
         ("blob", "not base64!", "expected bytes as base64"),
         ("level", {"prize": 1.0}, "there is no field 'prize': expected price, size, parts"),

@@ -248,7 +248,7 @@ def test_a_release_has_the_name_of_its_project(project: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("said", "environment"),
+    ("text", "environment"),
     [
         ("", "auto"),
         ('python = "python3.13"', "none"),

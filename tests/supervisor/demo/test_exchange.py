@@ -192,7 +192,7 @@ def test_only_open_markets_can_be_bought_and_only_positions_sold(exchange: Runni
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "part"),
     [
         ({"size": 0}, "size"),
         ({"size": "3"}, "size"),

@@ -78,7 +78,7 @@ def test_an_act_with_the_expected_outcome_is_not_wrong(act: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "text"),
     [
         ({"outcome": "done"}, "v4, does not import: done"),
         ({"reason": "exit 1: the disk is full"}, "expected the reason to name 'indicators'"),
@@ -141,7 +141,7 @@ def test_the_verdict_is_correct_when_all_sources_agree() -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "change", "said"),
+    ("part", "change", "text"),
     [
         (
             "verdict",

@@ -24,7 +24,7 @@ def seen(commit: str = TIP, **more: object) -> BranchSeen:
 
 
 @pytest.mark.parametrize(
-    ("one", "said"),
+    ("one", "text"),
     [
         (seen(running=TIP, deployment=3, outcome="done"), ""),
         (seen("", running=OTHER), ""),

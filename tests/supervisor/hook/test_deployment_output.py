@@ -133,7 +133,7 @@ def test_the_verdict_names_the_tick_at_which_the_new_code_took_over() -> None:
 
 
 @pytest.mark.parametrize(
-    ("end", "gate", "said"),
+    ("end", "gate", "printed"),
     [
         (ended("aborted", "no module named ccxt"), False, ["NOT DEPLOYED", "aborted: no module named", "r3 leads"]),
         (ended("aborted", "no module named ccxt"), True, ["REFUSED: main stays where it was", "no module named ccxt"]),

@@ -50,7 +50,7 @@ def test_the_error_for_an_unknown_push_option_suggests_the_closest_one(option: s
 
 
 @pytest.mark.parametrize(
-    ("update", "said"),
+    ("update", "reason"),
     [
         (Update(A, B, "refs/heads/feature"), "branch feature: deploys nothing"),
         (Update(A, NONE, "refs/heads/feature"), "branch feature was deleted"),

@@ -297,7 +297,7 @@ def test_a_url_comes_from_the_file_the_environment_or_the_configuration(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("url", "text", "said"),
+    ("url", "text", "problem"),
     [
         ("tgram://${T}/5", "", "T is not set in the environment"),
         ("", "", "has no URL in it: expected one line"),
@@ -363,7 +363,7 @@ def test_targets_are_read_from_the_configuration(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "problem"),
     [
         ('[notify]\ntarget = 1\n', 'notify.target: there is no such key: did you mean "targets"?'),
         ('[notify]\nevents = ["failovr"]\n',

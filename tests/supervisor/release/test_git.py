@@ -175,7 +175,7 @@ def test_a_tree_is_not_accepted_as_a_commit(repository: Repository, releases: Re
 
 
 @pytest.mark.parametrize(
-    ("said", "problem"),
+    ("keys", "problem"),
     [
         ({}, "nothing to deploy is given"),
         ({"path": "/a", "commit": "b"}, "path and commit are given"),
@@ -185,9 +185,9 @@ def test_a_tree_is_not_accepted_as_a_commit(repository: Repository, releases: Re
         ({"commit": "a", "repository": "/r", "objects": "o"}, "objects"),
     ],
 )
-def test_a_deploy_with_too_many_or_too_few_keys_is_refused(request: dict[str, str], problem: str) -> None:
+def test_a_deploy_with_too_many_or_too_few_keys_is_refused(keys: dict[str, str], problem: str) -> None:
     with pytest.raises(Refusal, match=problem) as refused:
-        source_of(Deploy(**request))  # pyright: ignore[reportArgumentType]
+        source_of(Deploy(**keys))  # pyright: ignore[reportArgumentType]
     assert refused.value.fault.code == "bad-input"
 
 

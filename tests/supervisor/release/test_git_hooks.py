@@ -165,7 +165,7 @@ def have_a_tree(bare: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("prepare", "said"),
+    ("prepare", "message"),
     [
         (move_away, "make a repository to push to with `git init --bare"),
         (share_hooks, "core.hooksPath"),

@@ -122,7 +122,7 @@ def test_msgpack_is_answered_in_msgpack(play: Play) -> None:
 
 
 @pytest.mark.parametrize(
-    ("request_", "id", "said"),
+    ("request_", "id", "reason"),
     [
         (b"", "", "not a request"),
         (b"\xff\xfe\x00", "", "not a request"),

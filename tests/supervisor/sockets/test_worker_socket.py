@@ -118,7 +118,7 @@ def test_messages_of_a_worker_before_its_hello_are_dropped(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("said", "refuse", "reason"),
+    ("greeting", "refuse", "reason"),
     [
         (hello(bot="hen"), "", "it runs bot 'hen', this supervisor runs 'fox'"),
         (hello(worker="w2"), "", "its secret is not the one that worker 'w2' was started with"),

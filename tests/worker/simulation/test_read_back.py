@@ -55,7 +55,7 @@ class WithDefaults(Worker[Defaulted]):
 
 
 @pytest.mark.parametrize(
-    ("bot", "said"),
+    ("bot", "problem"),
     [(NoPrice, "state field price: expected float, found None"), (Grouped, "state field seen: defaultdict")],
 )
 def test_a_simulation_fails_at_the_turn_that_wrote_what_would_not_be_read(
