@@ -44,6 +44,7 @@ S = TypeVar("S")
 
 _START = datetime(2026, 1, 5, tzinfo=UTC)
 _AWAIT_AT_MOST = 10.0
+_TICKS_WITHIN = 60_000_000_000
 _HANDOVER_WITHIN = 600_000_000_000
 
 
@@ -224,10 +225,11 @@ class Simulation(Generic[S]):
 
     # --- other code, crashes and the end ----------------------------------------------------------------------------
 
-    def hand_over(self, bot: type[Worker[Any]]) -> str:
+    def hand_over(self, bot: type[Worker[Any]], *, ticks: int = 1) -> str:
         """Hand over to the code `bot`, as `neverblink deploy` does; the old code follows until `conclude`.
 
-        Returns "newest" when a rollback would keep the newest state, else why not. Raises `HandoverFailed`.
+        The old code runs so many ticks more after the new code has loaded the state, as it always does in real life (none
+        if the bot ticks less than once a minute). With `ticks=0` the handoff is at once. Returns "newest" when a rollback would keep the newest state, else why not. Raises `HandoverFailed`.
         """
         self.conclude()
         self._deployments += 1
@@ -240,6 +242,7 @@ class Simulation(Generic[S]):
             self.clock,
             self._processes,
             lambda: self._spawn(new, bot),
+            min(ticks, _TICKS_WITHIN // self._leading.bot.interval),
         )
         self._handoff = handoff
         handoff.begin()
@@ -440,6 +443,8 @@ class Simulation(Generic[S]):
             if step.turn is not None and step.turn.tick is not None:
                 self._ticks += 1
                 self._ticked = True
+                if self._handoff is not None:
+                    self._handoff.ticked()
         finally:
             self._running = None
 

@@ -20,6 +20,7 @@ from ...protocol.link import (
     Retire,
     Suspect,
     WorkerMessage,
+    YieldTo,
 )
 from ..runtime.bootstrap import build_engine
 from ..worker import WorkerBot
@@ -77,11 +78,15 @@ class SimulatedHandoff:
         clock: SimulatedClock,
         processes: Mapping[str, SimulatedProcess],
         spawn: Callable[[], None],
+        ticks: int = 0,
     ) -> None:
         self.alarms: dict[str, int] = {}
         """When each timer fires, by name; CLOCK_MONOTONIC ns. The probation ends only by `conclude`."""
         self.rollback = ""
         self.holding = ""
+        self._ticks = ticks
+        """How many ticks the old worker still runs before it is ordered to yield."""
+        self._order: terms.SendTo | None = None
         self._machine = Handoff(deployment, old, new, deployment * _ORDERS)
         self._clock = clock
         self._processes = processes
@@ -110,6 +115,15 @@ class SimulatedHandoff:
 
     def revert(self, why: str) -> None:
         self._feed(terms.RollbackRequested(why))
+
+    def ticked(self) -> None:
+        """Report that the leader has run a tick."""
+        if self._order is None:
+            return
+        self._ticks -= 1
+        if self._ticks <= 0:
+            order, self._order = self._order, None
+            self._send(order)
 
     def exited(self, worker: str, reason: str) -> None:
         self._feed(terms.Exited(worker, reason))
@@ -146,12 +160,17 @@ class SimulatedHandoff:
         for command in self._machine.step(event):
             self._carry_out(command)
 
+    def _send(self, command: terms.SendTo) -> None:
+        self._processes[command.worker].runtime.receive(lambda engine: engine.ordered(command.message))
+
     def _carry_out(self, command: HandoffCommand) -> None:
         match command:
             case terms.Spawn():
                 self._spawn()
-            case terms.SendTo(worker=worker, message=message):
-                self._processes[worker].runtime.receive(lambda engine: engine.ordered(message))
+            case terms.SendTo(message=YieldTo(back=False)) if self._ticks > 0:
+                self._order = command
+            case terms.SendTo():
+                self._send(command)
             case terms.Dismiss(worker=worker):
                 if worker in self._processes:
                     self._processes[worker].runtime.receive(lambda engine: engine.ordered(Retire()))

@@ -96,7 +96,7 @@ def test_after_an_exception_in_on_tick_the_old_code_runs_that_tick() -> None:
 
     with Simulation(Old) as bot:
         bot.ticks(3)
-        bot.hand_over(InTick)
+        bot.hand_over(InTick, ticks=0)
         bot.ticks(5)
         assert type(bot.leader) is Old
         assert bot.rolled_back == "on_tick raised Trouble: no price"

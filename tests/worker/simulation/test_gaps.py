@@ -139,7 +139,7 @@ def test_an_overrun_by_an_event_a_timer_or_a_command_is_named_whoever_runs_the_n
 def test_a_slow_on_lead_takes_only_its_own_ticks() -> None:
     with simulated(tick_1="350ms", on_lead_New="250ms") as bot:
         bot.ticks(2)
-        bot.hand_over(New)
+        bot.hand_over(New, ticks=0)
         bot.ticks(2)
         skipped, missed = gaps(bot)
         assert skipped == overran(2, 3, f"tick {int(SEQ) + 1:02d} took 350ms")

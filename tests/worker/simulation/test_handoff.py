@@ -132,7 +132,7 @@ def test_a_timer_armed_by_the_old_code_fires_once_and_on_time_in_the_new() -> No
         bot.ticks(1)
         due = bot.now + 2_500_000_000
         bot.put("fill-1", {})
-        bot.hand_over(New)
+        bot.hand_over(New, ticks=0)
         bot.ticks(2)
         assert bot.state.timers == []
         bot.ticks(5)
@@ -223,7 +223,7 @@ def test_the_tick_whose_turn_was_killed_is_run_by_the_successor() -> None:
 
     with Simulation(Bot) as bot:
         bot.ticks(3)
-        bot.hand_over(Dies)
+        bot.hand_over(Dies, ticks=0)
         bot.ticks(2)
         assert type(bot.leader) is Bot
         assert without_holes(bot.state.ticks)
@@ -294,7 +294,7 @@ def test_ids_of_decisions_are_never_reused() -> None:
 
     with Simulation(Decides) as bot:
         bot.ticks(2)
-        bot.hand_over(Also)
+        bot.hand_over(Also, ticks=0)
         bot.ticks(2)
         bot.roll_back()
         bot.ticks(2)

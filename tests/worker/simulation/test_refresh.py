@@ -88,11 +88,11 @@ def test_what_on_load_built_is_current_on_lead_though_a_window_held_the_handoff(
 def test_it_is_current_again_after_a_rollback_a_second_deploy_and_a_crash() -> None:
     with Simulation(Bot) as bot:
         bot.ticks(1)
-        bot.hand_over(New)
+        bot.hand_over(New, ticks=0)
         bot.ticks(3)
         bot.roll_back()
         bot.ticks(3)
-        bot.hand_over(New)
+        bot.hand_over(New, ticks=0)
         bot.ticks(3)
         bot.conclude()
         bot.stand_by()
@@ -225,7 +225,7 @@ def test_the_first_tick_of_each_leadership_says_so() -> None:
 
     with Simulation(Firsts) as bot:
         bot.ticks(3)
-        bot.hand_over(type("NewFirsts", (Firsts,), {}))
+        bot.hand_over(type("NewFirsts", (Firsts,), {}), ticks=0)
         bot.ticks(2)
         bot.roll_back()
         bot.ticks(2)

@@ -228,7 +228,7 @@ def test_the_new_code_leads_and_the_old_follows_until_it_is_concluded() -> None:
     with Simulation(Plain) as bot:
         old = bot.leader
         bot.ticks(2)
-        assert bot.hand_over(Other) == "newest"
+        assert bot.hand_over(Other, ticks=0) == "newest"
         assert isinstance(bot.leader, Other)
         assert bot.follower is old
         assert not old.leading
@@ -258,7 +258,7 @@ def test_a_rollback_keeps_the_newest_state() -> None:
     with Simulation(Plain) as bot:
         old = bot.leader
         bot.ticks(2)
-        bot.hand_over(Other)
+        bot.hand_over(Other, ticks=0)
         bot.ticks(3)
         bot.roll_back("too many orders")
         assert bot.leader is old
@@ -279,7 +279,7 @@ def test_a_rollback_without_a_handoff_is_refused() -> None:
 def test_after_a_crash_in_the_probation_the_old_code_goes_on() -> None:
     with Simulation(Plain) as bot:
         old = bot.leader
-        bot.hand_over(Other)
+        bot.hand_over(Other, ticks=0)
         bot.ticks(2)
         bot.crash()
         assert bot.leader is old
@@ -505,12 +505,31 @@ def test_a_change_in_on_load_is_an_error_that_names_the_field() -> None:
 
     with Simulation(Plain) as bot:
         bot.ticks(2)
-        with pytest.raises(HandoverFailed, match="state field told was changed outside a turn"):
+        with pytest.raises(HandoverFailed, match="state field notes was changed outside a turn"):
             bot.hand_over(Eager)
         bot.ticks(2)
         assert type(bot.leader) is Plain
         assert bot.state.notes == []
         assert len(bot.state.ticks) >= 4
+
+
+@pytest.mark.parametrize(("how", "more"), [({}, 1), ({"ticks": 0}, 0), ({"ticks": 3}, 3)])
+def test_the_old_code_ticks_between_the_copy_and_the_handoff(how: dict[str, int], more: int) -> None:
+    with Simulation(Plain) as bot:
+        bot.ticks(2)
+        bot.hand_over(Other, **how)
+        assert [frame.kind for frame in bot.frames].count("tick") == 2 + more
+
+
+def test_a_bot_that_ticks_once_a_day_is_handed_over_without_a_tick() -> None:
+    class Daily(Plain):
+        tick = "1d"
+
+    with Simulation(Daily) as bot:
+        bot.ticks(1)
+        before = bot.now
+        bot.hand_over(type("NewDaily", (Daily,), {}))
+        assert bot.now - before < SECOND
 
 
 def test_the_state_cannot_be_assigned() -> None:

@@ -290,10 +290,10 @@ def test_a_handoff_to_half_the_interval_and_back_keeps_the_position_in_time() ->
 
     with simulated(Quick) as bot:
         bot.ticks(3)
-        bot.hand_over(Half)
+        bot.hand_over(Half, ticks=0)
         bot.ticks(4)
         assert seconds(bot) == [0, 1, 2, 2.5, 3, 3.5, 4]
-        bot.hand_over(Back)
+        bot.hand_over(Back, ticks=0)
         bot.ticks(2)
         assert seconds(bot) == [0, 1, 2, 2.5, 3, 3.5, 4, 5, 6]
         assert bot.state.gaps == []
@@ -305,7 +305,7 @@ def test_a_rollback_to_a_longer_interval_runs_no_tick_twice() -> None:
 
     with simulated(Quick) as bot:
         bot.ticks(3)
-        bot.hand_over(Half)
+        bot.hand_over(Half, ticks=0)
         bot.ticks(4)
         bot.roll_back()
         bot.ticks(2)
@@ -319,7 +319,7 @@ def test_an_interval_that_does_not_divide_the_other_goes_on_after_the_last_tick(
 
     with simulated(Quick) as bot:
         bot.ticks(3)
-        bot.hand_over(Odd)
+        bot.hand_over(Odd, ticks=0)
         bot.ticks(3)
         dues = bot.state.dues
         assert dues == sorted(set(dues))
