@@ -228,8 +228,10 @@ class Simulation(Generic[S]):
     def hand_over(self, bot: type[Worker[Any]], *, ticks: int = 1) -> str:
         """Hand over to the code `bot`, as `neverblink deploy` does; the old code follows until `conclude`.
 
-        The old code runs so many ticks more after the new code has loaded the state, as it always does in real life (none
-        if the bot ticks less than once a minute). With `ticks=0` the handoff is at once. Returns "newest" when a rollback would keep the newest state, else why not. Raises `HandoverFailed`.
+        The old code runs so many ticks more after the new code has loaded the state, as it always does in real life:
+        none if it ticks less than once a minute. With `ticks=0` the handoff is at once.
+
+        Returns "newest" when a rollback would keep the newest state, else why not. Raises `HandoverFailed`.
         """
         self.conclude()
         self._deployments += 1
