@@ -62,6 +62,8 @@ class Assignment(msgspec.Struct, frozen=True):
     """How many rotated files are kept."""
     known: int = -1
     """The last frame that a leader is known to have made, -1 for none: a shorter journal lacks frames."""
+    last_readable: bool = False
+    """If the newest state cannot be read, begin with the newest one that can, paused."""
     home_key: str = ""
     """The name by which the worker marks its process in the kernel: see `presence`."""
     descriptors: int = 0

@@ -47,7 +47,7 @@ __all__ = [
     "topic_of",
 ]
 
-JournalState = Literal["failing", "written", "read", "recovered", "lost"]
+JournalState = Literal["failing", "written", "read", "recovered", "lost", "left-out"]
 Outcome = Literal["done", "rehearsed", "aborted", "rolled_back"]
 
 MAX_OUTPUT = 1000
@@ -183,7 +183,8 @@ class JournalChanged(_Event, frozen=True, tag="journal"):
     """The journal cannot be written any more, is written again, or was read by a new leader.
 
     After reading, it is `read` if it is as any leader leaves it, even a killed one; `recovered` if it is damaged and no
-    frame is missing; `lost` if frames are missing, or may be, and the bot is paused until an operator resumes it.
+    frame is missing; `lost` if frames are missing, or may be; `left-out` if the leader goes on from an older state
+    because it cannot read the newest one, as an operator allowed. In both the bot is paused until it is resumed.
     """
 
     worker: str

@@ -332,6 +332,8 @@ class Recovered(msgspec.Struct, frozen=True, tag="recovered"):
     """How many frames are known to be missing."""
     lossy: bool = False
     """Frames are missing, or may be: the worker leads paused until an operator runs `resume`."""
+    left_out: str = ""
+    """Which frames are not in my state because I cannot read them, and why; "" when all are. Then I lead paused."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):

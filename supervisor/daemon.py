@@ -65,12 +65,14 @@ async def run(
     fresh: bool = False,
     chosen: Chosen | None = None,
     rescue: bool = False,
+    last_readable: bool = False,
     environment: Mapping[str, str] | None = None,
     screen: TextIO | None = sys.stderr,
 ) -> int:
     """Run the bot of `config` in `home` until it is stopped; return 0 when it stopped well, else 1.
 
-    The bot continues where an earlier run's journal ends; `fresh` sets that journal aside instead. Workers of an
+    The bot continues where an earlier run's journal ends; `fresh` sets that journal aside instead. With
+    `last_readable`, it continues from the newest state that its code can read, if that is not the newest. Workers of an
     earlier run that are alive are adopted. Progress goes to `screen`, line by line. SIGINT and SIGTERM stop the bot
     as `down` does; a second signal kills it.
 
@@ -97,6 +99,7 @@ async def run(
                 config, home, chosen, preparer, environment, rescue=rescue, say=log.say, warn=log.warn
             )
             daemon = _Daemon(config, owned, log, Inherited(environment, umask, descriptors))
+            daemon.go_back_to_readable(last_readable)
             return await daemon.run(fresh, chosen)
         except NeverblinkError as problem:
             # The caller prints it on the screen.
@@ -160,6 +163,10 @@ class _Daemon:
         self._tcp_listener: HelperProcess | None = None
         for listener in (self._sd_notify, self._notifier, self._files):
             self._bus.subscribe(listener.note)
+
+    def go_back_to_readable(self, wanted: bool) -> None:
+        """Let a worker that cannot read the newest state begin with the newest one that it can read, if `wanted`."""
+        self._bot.state.last_readable = wanted
 
     async def run(self, fresh: bool, chosen: Chosen | None) -> int:
         await self._history.open(self._owned.home.database, self._config.name)

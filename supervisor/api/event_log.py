@@ -153,7 +153,13 @@ def level_of_event(event: events.Event) -> Level:
         case events.Slow(reason=reason):
             return "warning" if reason else "info"
         case events.JournalChanged(state=state):
-            return "error" if state in ("failing", "lost") else "warning" if state == "recovered" else "info"
+            return (
+                "error"
+                if state in ("failing", "lost", "left-out")
+                else "warning"
+                if state == "recovered"
+                else "info"
+            )
         case events.StateProblemChanged(problem=problem):
             return "error" if problem is not None else "info"
         case events.StandbyChanged(state="behind" | "failing"):

@@ -107,6 +107,7 @@ class CrashRecovery:
         self._start_failed = False
         self._state.down = self._state.recovering = ""
         self._state.next_start = None
+        self._state.last_readable = False
 
     def begin(self, release: str, reason: str, done: Callable[[], None], *, failed: bool = False) -> None:
         """Recover the bot on this release. Calls `done` when the recovery has ended, with or without a leader.

@@ -15,6 +15,8 @@ from ..workers.registry import Member
 
 __all__ = ["JournalHealth", "journal_of"]
 
+_MEND = "Compare its state with the exchange, and then run `neverblink resume`"
+
 
 class JournalHealth:
     """Publishes each change to `bus`."""
@@ -39,7 +41,9 @@ class JournalHealth:
 
     def recovered(self, member: Member, message: Recovered) -> None:
         """Handle the report of a new leader on what it found in the journal."""
-        state: JournalState = "lost" if message.lossy else "recovered" if message.problem else "read"
+        state: JournalState = "recovered" if message.problem else "read"
+        if message.lossy or message.left_out:
+            state = "left-out" if message.left_out else "lost"
         self._tell(member, state, _describe(message), message.segment)
 
     def _tell(self, member: Member, state: JournalState, text: str, segment: int) -> None:
@@ -60,7 +64,7 @@ def journal_of(member: Member | None) -> JournalSeen | None:
     if member is None or journal is None:
         return None
     found = member.recovered
-    lossy = found is not None and (found.problem or found.lossy)
+    lossy = found is not None and (found.problem or found.lossy or found.left_out)
     return JournalSeen(
         journal.segment,
         journal.size,
@@ -81,7 +85,9 @@ def _describe(found: Recovered) -> str:
         text += f"; {found.left} bytes after it in segment {found.segment} are not whole records"
     if found.problem:
         text += f"; {found.problem}"
-    if found.lossy:
+    if found.left_out:
+        text += f"; {found.left_out}: it is paused. {_MEND}"
+    elif found.lossy:
         missing = (
             f"{found.lost} frames"
             if found.lost > 1
@@ -91,6 +97,6 @@ def _describe(found: Recovered) -> str:
         )
         text += (
             f"; {missing} after that {'is' if found.lost == 1 else 'are'} lost, with what the bot did in them: it is "
-            "paused. Compare its state with the exchange, and then run `neverblink resume`"
+            f"paused. {_MEND}"
         )
     return text

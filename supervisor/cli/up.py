@@ -43,6 +43,11 @@ _GONE_WITHIN = 15.0
     help="End a bot whose home was removed under it, and go on from its last tick.",
 )
 @click.option(
+    "--last-readable",
+    is_flag=True,
+    help="If the newest state cannot be read, begin with the newest one that can, paused.",
+)
+@click.option(
     "--from",
     "directory",
     type=click.Path(path_type=Path),
@@ -57,7 +62,13 @@ _GONE_WITHIN = 15.0
     help="Begin with this release, which is kept.",
 )
 def up(
-    context: CommandContext, fresh: bool, replace: bool, rescue: bool, directory: Path | None, release: str
+    context: CommandContext,
+    fresh: bool,
+    replace: bool,
+    rescue: bool,
+    last_readable: bool,
+    directory: Path | None,
+    release: str,
 ) -> Done:
     """Start the bot and its supervisor, in the foreground, and say what happens.
 
@@ -75,6 +86,8 @@ def up(
         raise BadInput("--fresh sets the state aside, --replace goes on with it: say one of them")
     if fresh and rescue:
         raise BadInput("--fresh sets the state aside, --rescue goes on with it: say one of them")
+    if fresh and last_readable:
+        raise BadInput("--fresh sets the state aside, --last-readable goes on with it: say one of them")
     home = Home.open(context.home.path)
     if replace:
         _send_away(context, home)
@@ -85,6 +98,7 @@ def up(
                 home,
                 fresh=fresh,
                 rescue=rescue,
+                last_readable=last_readable,
                 chosen=chosen,
                 environment=context.environment,
                 screen=sys.stderr if context.as_json else sys.stdout,

@@ -127,6 +127,7 @@ class MessageWriter:
             "written": "the journal is written again",
             "recovered": "the journal is damaged, and no frame is missing",
             "lost": "the journal lost frames, and the bot is paused",
+            "left-out": "the bot goes on from an older state that can be read, and is paused",
         }[event.state]
         if event.state == "recovered":
             level = "warning"

@@ -58,7 +58,7 @@ class PauseNotes:
             case Commanded(op="pause", outcome="ok") | Commanded(op="halt", outcome="ok" | "failed"):
                 # A halt that failed leaves the bot paused.
                 self._keep(PauseNote(event.op, event.who, event.why, event.at))
-            case JournalChanged(state="lost", text=text):
+            case JournalChanged(state="lost" | "left-out", text=text):
                 self._keep(PauseNote("journal", "", text, event.at))
             case _:
                 pass

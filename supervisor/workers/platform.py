@@ -71,3 +71,5 @@ class BotContext:
         self.bus = bus
         self.platform = platform
         self.registry = WorkerRegistry()
+        self.last_readable = False
+        """A worker that cannot read the newest state leads with the newest one that it can read. Until one leads."""

@@ -67,6 +67,7 @@ class WorkerPool:
         ended: Callable[[Member], None],
     ) -> None:
         self._home = home
+        self._context = context
         self._registry = context.registry
         self._bus = context.bus
         self._platform = context.platform
@@ -242,6 +243,7 @@ class WorkerPool:
             hang_after=config.handoff.hang_after,
             deployment=deployment,
             known=self._registry.known_frame(),
+            last_readable=self._context.last_readable,
             log=config.log.format,
             log_file=str(log),
             log_size=config.log.size,

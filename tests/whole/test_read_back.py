@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import Any
 
 import pytest
@@ -147,3 +149,52 @@ def test_a_dry_run_says_so_and_finds_out_whether_the_new_code_reads_it(live: Liv
     good = live.run("deploy", live.code("v2", MENDED), "--dry-run")
     assert good.code == 0, good
     assert "state field price" in good.out + good.err
+
+
+def test_a_bot_whose_state_cannot_be_read_goes_on_from_the_newest_that_can_when_told_to(live: Live) -> None:
+    code = live.code("v0", BOT)
+    live.up(code)
+    live.listen()
+    good = write(live, "right")
+    wrote = write(live, "none")
+    problem_of(live, "price")
+    live.ticks_on()
+    leader = live.book()["pid"]
+    os.kill(leader, signal.SIGKILL)
+    planned = live.event(type="start-planned")
+    for words in ("'price'", "a bug wrote a value of another one", "neverblink up --last-readable"):
+        assert words in planned["reason"], planned
+    assert "@migration" not in planned["reason"]
+    live.down()
+    live.up(code, "--last-readable")
+    status = live.status_with(lambda status: status["worker"])
+    assert status["paused"]
+    assert status["pause"]["op"] == "journal"
+    told = status["journal"]["recovered"]
+    assert "are left out, because this code cannot read them" in told
+    assert "price" in told
+    state = live.ask("state", path="price")["value"]
+    assert state == 1.5
+    assert good <= wrote
+    live.ask("resume")
+    live.ticks_on()
+    found = live.run("audit")
+    assert found.code == 0, found.out
+    # The next start does not go back any more.
+    os.kill(live.book()["pid"], signal.SIGKILL)
+    live.status_with(
+        lambda status: status["worker"] and status["worker"] != "w1" and status["state"] == "running"
+    )
+    live.ticks_on()
+
+
+def test_last_readable_changes_nothing_for_a_bot_whose_state_can_be_read(live: Live) -> None:
+    code = live.code("v0", BOT)
+    live.up(code)
+    before = live.book()["ticks"]
+    live.down()
+    live.up(code, "--last-readable")
+    status = live.status_with(lambda status: status["worker"])
+    assert not status["paused"]
+    assert status["journal"]["recovered"] == ""
+    assert live.book()["ticks"] >= before

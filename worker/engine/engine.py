@@ -32,6 +32,7 @@ from ..model.verifier import VerificationFailed
 from ..replication.following import Following
 from ..replication.interfaces import WorkerIO
 from ..replication.journal_writer import JournalWriter
+from ..replication.last_readable import resume_readable
 from ..replication.publisher import Publisher, StateStream
 from ..replication.recovery import catch_up, from_journal
 from .leading import Leading, LeaseLost
@@ -536,7 +537,8 @@ class Engine:
                 self.feed(seat.LeaseRefused(holder.holder if holder is not None else "", cause))
                 return
             if cause == "first":
-                found = from_journal(replica, io.journal, self._me.known)
+                older = resume_readable if self._me.last_readable else None
+                found = from_journal(replica, io.journal, self._me.known, older)
                 self._before = replica.led_by
                 if epoch <= replica.epoch:
                     # The lease's file was lost, and its epoch with it. The journal has the epoch.

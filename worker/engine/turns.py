@@ -396,7 +396,8 @@ class Turns:
             Timing(ended=self._wall(), mono=self._mono()),
             (),
             None,
-            None,
+            # A worker that begins with an older state is paused by no other frame.
+            self._replica.paused or None,
             self._replica.settings.packed,
         )
 

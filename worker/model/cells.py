@@ -44,6 +44,19 @@ class StateUnreadable(StateError):
     def __init__(self, field: str, problem: str, mend: str) -> None:
         super().__init__(f"state field {field!r}: {problem}: {mend}", field)
         self.problem = problem
+        self.written_by_bug = False
+        """The code that wrote it declares the same types, so it wrote a value of another type than it declares."""
+
+    def as_written_by_bug(self) -> StateUnreadable:
+        """The same of a state that this very code wrote: no migration is missing."""
+        found = StateUnreadable(
+            self.field,
+            self.problem,
+            "the code that wrote it declares this type too, so a bug wrote a value of another one: deploy code that "
+            "declares what is there, as in `float | None`",
+        )
+        found.written_by_bug = True
+        return found
 
 
 class Cells:

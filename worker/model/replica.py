@@ -208,7 +208,10 @@ class Replica:
     def add_rows(self, table: str, rows: list[tuple[bytes, bytes]]) -> None:
         """Add a chunk of a copy. Raises as `restore`."""
         changes = Changes({}, {table: list(rows)})
-        self.cells.apply(self.state, self._translator.translate(changes) if self._translator else changes)
+        try:
+            self.cells.apply(self.state, self._translator.translate(changes) if self._translator else changes)
+        except StateUnreadable as problem:
+            raise self._reworded(problem, self.leader_schema) from None
 
     def apply(self, frame: Frame, body: bytes, position: Position, translated: Changes | None = None) -> None:
         """Apply a leader's frame.
@@ -230,8 +233,11 @@ class Replica:
         elif not self.frozen:
             changes = frame.changes if translated is None else translated
             if changes:
-                changes = self._readable(frame.schema, changes, translated is not None)
-                self.cells.apply(self.state, changes)
+                try:
+                    changes = self._readable(frame.schema, changes, translated is not None)
+                    self.cells.apply(self.state, changes)
+                except StateUnreadable as problem:
+                    raise self._reworded(problem, frame.schema) from None
                 if self.changed is not None:
                     self.changed.update(changes.cells, changes.tables)
             self.leader_schema = frame.schema
@@ -300,12 +306,18 @@ class Replica:
         if schema.version != self.schema.version:
             translator = Translator(self.migrations, schema, self.schema)
             cells = self._translated(translator, cells)
-        self.state = self.cells.load(cells)
+        try:
+            self.state = self.cells.load(cells)
+        except StateUnreadable as problem:
+            raise self._reworded(problem, schema) from None
         if self.changed is not None:
             self.changed.update((*self.cells.names, *self.cells.table_names))
         self._translator = translator
         self.leader_schema = schema
         self.frozen = ""
+
+    def _reworded(self, problem: StateUnreadable, schema: Schema) -> StateUnreadable:
+        return problem.as_written_by_bug() if schema == self.schema else problem
 
     def _readable(self, schema: Schema, changes: Changes, translated: bool) -> Changes:
         if translated or schema.version == self.schema.version:

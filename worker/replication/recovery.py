@@ -11,8 +11,11 @@ state older, never wrong.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
+from ...protocol.errors import NeverblinkError
 from ...protocol.journal import (
     NOWHERE,
     JournalError,
@@ -24,10 +27,12 @@ from ...protocol.journal import (
 from ...protocol.link import Recovered
 from ...protocol.wire import WireError
 from ..journal.interfaces import Journal
+from ..model.cells import StateUnreadable
+from ..model.migration import MigrationError
 from ..model.replica import ChainBroken, Replica
 from .replay import SegmentReplay, restore
 
-__all__ = ["RecoveredJournal", "begin", "catch_up", "from_journal", "resume"]
+__all__ = ["RecoveredJournal", "begin", "catch_up", "found_in", "from_journal", "resume"]
 
 
 class RecoveredJournal(msgspec.Struct):
@@ -52,6 +57,8 @@ class RecoveredJournal(msgspec.Struct):
     """Whether the state was taken from the journal alone."""
     lost: int = 0
     """How many frames are known to be missing."""
+    left_out: str = ""
+    """What of the journal is not in the state, because this code cannot read it; "" when all of it is."""
     lossy: bool = False
     """Whether frames may be missing. The bot is paused then, because a missing frame may have paused it."""
 
@@ -72,14 +79,21 @@ class RecoveredJournal(msgspec.Struct):
             problem="; ".join(dict.fromkeys((*self.damaged, *filter(None, [self.problem])))),
             lost=self.lost,
             lossy=self.lossy,
+            left_out=self.left_out,
         )
 
 
-def from_journal(replica: Replica, journal: Journal, known: int = -1) -> RecoveredJournal:
+def from_journal(
+    replica: Replica,
+    journal: Journal,
+    known: int = -1,
+    otherwise: Callable[[Replica, Journal, str], RecoveredJournal | None] | None = None,
+) -> RecoveredJournal:
     """Give a worker without a state the bot's state: that of the journal, or a new bot's first state.
 
     `known` is a frame that a leader is known to have made, -1 for none. A bot whose journal lacks frames is paused,
-    because a missing frame may have paused it. Raises as `begin` and `resume`.
+    because a missing frame may have paused it. When this code cannot read the newest state, `otherwise` may restore an
+    older one. Raises as `begin` and `resume`.
     """
     if not journal.stored():
         replica.paused = known >= 0
@@ -87,7 +101,14 @@ def from_journal(replica: Replica, journal: Journal, known: int = -1) -> Recover
         found.lost = known + 1
         found.lossy = found.resumed = known >= 0
         return found
-    found = resume(replica, journal)
+    try:
+        found = resume(replica, journal)
+    except (StateUnreadable, MigrationError) as problem:
+        older = otherwise(replica, journal, problem.message) if otherwise is not None else None
+        if older is None:
+            raise _with_way_out(problem, tried=otherwise is not None) from None
+        # It is frozen, and the frame that says the whole state again says that it is paused.
+        found, replica.paused = older, True
     found.lost = max(0, max(found.written, known) - replica.number)
     found.lossy = found.lost > 0 or bool(found.damaged and found.left)
     replica.paused = replica.paused or found.lossy
@@ -100,6 +121,18 @@ def from_journal(replica: Replica, journal: Journal, known: int = -1) -> Recover
         else:
             found.problem = ""
     return found
+
+
+def _with_way_out(problem: StateUnreadable | MigrationError, *, tried: bool) -> NeverblinkError:
+    """The same problem, with what an operator can do when no code at hand reads the state."""
+    if tried:
+        return NeverblinkError(f"{problem.message}; the journal has no older state that this code can read")
+    if isinstance(problem, StateUnreadable) and problem.written_by_bug:
+        return NeverblinkError(
+            f"{problem.message}. Or go on without what came after the newest state that can be read, paused: "
+            "`neverblink down`, then `neverblink up --last-readable`"
+        )
+    return problem
 
 
 def begin(replica: Replica, journal: Journal) -> RecoveredJournal:
@@ -148,7 +181,7 @@ def resume(replica: Replica, journal: Journal) -> RecoveredJournal:
             continue
         reading = SegmentReplay(replica, journal, strict=True)
         reading.read(numbers[at:], offset)
-        return _found(replica, journal, reading, tuple(damaged), reloaded=True)
+        return found_in(replica, journal, reading, tuple(damaged), reloaded=True)
     raise JournalError(
         f"segment {numbers[-1]}" if numbers else "of this home",
         f"neither this segment nor one before it begins with a complete snapshot ({why}): "
@@ -188,10 +221,10 @@ def catch_up(replica: Replica, journal: Journal) -> RecoveredJournal:
     except JournalError as problem:
         replica.position = NOWHERE
         return RecoveredJournal(-1, problem.message)
-    return _found(replica, journal, reading)
+    return found_in(replica, journal, reading)
 
 
-def _found(
+def found_in(
     replica: Replica,
     journal: Journal,
     reading: SegmentReplay,

@@ -22,7 +22,7 @@ from ..model.cells import StateUnreadable
 from ..model.migration import MigrationError
 from ..model.replica import ChainBroken, Replica
 
-__all__ = ["SegmentReplay", "restore"]
+__all__ = ["SegmentReplay", "end_of_snapshot", "restore"]
 
 
 def restore(replica: Replica, journal: Journal, number: int, *, strict: bool) -> int:
@@ -31,7 +31,7 @@ def restore(replica: Replica, journal: Journal, number: int, *, strict: bool) ->
     Raises `JournalError` when the snapshot is not complete, and nothing has changed then; `WireError` when it cannot be
     decoded; and, if `strict`, `StateUnreadable` or `MigrationError`.
     """
-    end = _end_of_snapshot(journal, number)
+    end = end_of_snapshot(journal, number)
     held: list[tuple[Entry, Frame | Opened | Closed]] = []
     for entry in journal.read(number):
         if isinstance(entry, SegmentEnd) or entry.end > end:
@@ -150,7 +150,7 @@ class SegmentReplay:
         self.damaged.append(problem)
 
 
-def _end_of_snapshot(journal: Journal, number: int) -> int:
+def end_of_snapshot(journal: Journal, number: int) -> int:
     """The offset at which a segment's snapshot is complete. Raises `JournalError` when it is not."""
     marked = journal.format_of(number) > 1
     lacking = -1
