@@ -112,8 +112,8 @@ def from_journal(
     found.lost = max(0, max(found.written, known) - replica.number)
     found.lossy = found.lost > 0 or bool(found.damaged and found.left)
     replica.paused = replica.paused or found.lossy
-    if found.problem or found.lossy:
-        # The new segment's snapshot records the pause.
+    if found.problem or found.lossy or found.left_out:
+        # The new segment's snapshot records the pause, and the next start need not read what this one could not.
         try:
             _begin_segment(replica, journal)
         except JournalError as problem:
