@@ -15,6 +15,7 @@ import msgspec
 from msgspec import inspect
 
 from ...protocol.state.typed_json import ANYTHING, TypeSchema, to_json
+from .cell import Cell
 from .shape import Shape
 
 __all__ = ["state_schema"]
@@ -57,9 +58,11 @@ def state_schema(shape: Shape) -> dict[str, Any]:
     whole = {**found, "$defs": writer.records} if writer.records else found
     if isinstance(info, (inspect.StructType, inspect.DataclassType)):
         # Only now that all types are known: a value of the field is compared with its default.
+        encoders = {cell.name: cell.hooks.encode for cell in shape.cells}
         for field in info.fields:
             about = whole["properties"][field.encode_name]
-            about.update({} if about.get("x-table") else _default(field, about, whole))
+            if encode := encoders.get(field.encode_name):
+                about.update(_default(field, about, whole, encode))
     return whole
 
 
@@ -172,7 +175,10 @@ class _SchemaWriter:
 
 
 def _default(
-    field: inspect.Field, about: TypeSchema = ANYTHING, whole: TypeSchema = ANYTHING
+    field: inspect.Field,
+    about: TypeSchema = ANYTHING,
+    whole: TypeSchema = ANYTHING,
+    encode: Callable[[Any], bytes] = msgspec.msgpack.encode,
 ) -> dict[str, Any]:
     """The default of a field, in its JSON form, where it has one."""
     try:
@@ -182,7 +188,7 @@ def _default(
             value = cast("Callable[[], Any]", field.default_factory)()
         else:
             return {}
-        data = msgspec.msgpack.encode(value)
+        data = encode(cast("Cell[Any]", value).value if isinstance(value, Cell) else value)
         if len(data) > _LARGEST_DEFAULT:
             return {}
         return {"default": to_json(msgspec.msgpack.decode(data), about, whole)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from neverblink.protocol.state.values import StagedState
 from neverblink.supervisor.audit.reader import read_journal
 from neverblink.supervisor.state.point import Now, Number
 from neverblink.supervisor.state.state_at import state_at
-from neverblink.worker import Table, Worker
+from neverblink.worker import Cell, Codec, Table, Worker
 from neverblink.worker.replication.recovery import resume
 from tests.worker.journaling_leader import JournalingLeader, bare, recovered
 
@@ -234,3 +235,53 @@ def test_a_bot_with_an_on_state_is_told_which_fields_a_restore_has_changed(tmp_p
     assert (worker.renewed, worker.loaded) == ({"rows"}, loaded)
     assert run(leader, "2", "state-set", path="count", value=5).error == ""
     assert worker.renewed == {"count"}
+
+
+class River:
+    """What msgspec does not know."""
+
+    def __init__(self, seen: int = 0) -> None:
+        self.seen = seen
+
+
+class Coded(msgspec.Struct):
+    recent: deque[int] = msgspec.field(default_factory=lambda: deque([1], maxlen=3))
+    counts: defaultdict[str, int] = msgspec.field(default_factory=lambda: defaultdict(int))
+    model: Cell[River] = msgspec.field(default_factory=lambda: Cell(River()))
+    n: int = 0
+
+
+class KeepsCoded(Worker[Coded]):
+    tick = "10ms"
+    codecs = (Codec(River, lambda river: river.seen, River),)
+
+    def on_tick(self, tick: Any) -> None:
+        state = self.state
+        state.n += 1
+        state.recent.append(state.n)
+        state.counts[f"c{state.n}"] += 1
+        state.model.value.seen += 1
+        state.model.touch()
+
+
+def test_values_of_codecs_and_cells_are_shown_restored_and_set(tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    leader = JournalingLeader(journal, KeepsCoded).ticks(10)
+    found = state_at(journal, Now())
+    shown = found.values.look(())
+    n = leader.replica.state.n
+    assert (shown["model"], shown["recent"]["items"], shown["counts"]["c1"]) == (n, [n - 2, n - 1, n], 1)
+    defaults = {name: about.get("default") for name, about in found.values.types["properties"].items()}
+    assert defaults == {"recent": {"maxlen": 3, "items": [1]}, "counts": {}, "model": 0, "n": 0}
+    file = staged(tmp_path, journal, found.number)
+    leader.ticks(10)
+    answered = run(leader, "1", "state-restore", file=str(file))
+    assert answered.error == ""
+    state = leader.replica.state
+    assert isinstance(state.recent, deque)
+    assert isinstance(state.counts, defaultdict)
+    assert 10 <= state.model.value.seen < 20
+    assert state.recent.maxlen == 3
+    assert run(leader, "2", "state-set", path="model", value=500).error == ""
+    assert state.model.value.seen >= 500
+    assert state_at(journal, Now()).values.look(("model",)) >= 500
