@@ -65,10 +65,11 @@ _BEGUN = "control.json"
 _AGAIN = frozenset(
     (
         *("status", "pause", "resume", "rebase-clock", "halt", "settings", "send"),
-        *("unlock", "commands", "releases", "history"),
+        *("unlock", "commands", "releases", "history", "state", "state-diff", "state-import", "state-set"),
     )
 )
-"""The commands that can be repeated after a restart: the bot runs each key once, or repeating changes nothing."""
+"""The commands that can be repeated after a restart: the bot runs each key once, or repeating changes nothing. A restore
+is not: "10m" is another point by then."""
 
 _IN_DOUBT = (
     "the supervisor ended while it carried this out, and it is not repeated: see `neverblink history`, and send it "
