@@ -68,8 +68,8 @@ _AGAIN = frozenset(
         *("unlock", "commands", "releases", "history", "state", "state-diff", "state-import", "state-set"),
     )
 )
-"""The commands that can be repeated after a restart: the bot runs each key once, or repeating changes nothing. A restore
-is not: "10m" is another point by then."""
+"""The commands that can be repeated after a restart: the bot runs each key once, or repeating changes nothing. A
+restore is not: "10m" is another point by then."""
 
 _IN_DOUBT = (
     "the supervisor ended while it carried this out, and it is not repeated: see `neverblink history`, and send it "
