@@ -280,6 +280,11 @@ class Loop(Generic[S, L]):
         """Decisions that a dead leader left open when this process came to lead: ask the exchange."""
         return self._bot.in_doubt
 
+    @property
+    def led_before(self) -> bool:
+        """As `Worker.led_before`."""
+        return self._session.led_before
+
     def decision(self, name: str, **args: Any) -> Decision:
         """As `Worker.decision`."""
         return Decision(self._session.recorder, name, args)

@@ -31,7 +31,7 @@ from ..protocol.frame import Frame, decode_frame
 from ..protocol.grid import START_GRACE
 from ..protocol.handoff.handoff_events import Phase
 from ..protocol.journal import RecordKind
-from ..protocol.link import Follow, Lead, Run, Stop
+from ..protocol.link import Follow, Lead, Retire, Run, Stop
 from ..protocol.seat_events import Role
 from .engine.turns import TurnStep
 from .simulation.handoff import SimulatedHandoff, SimulatedProcess
@@ -78,6 +78,8 @@ class Simulation(Generic[S]):
         self.clock = SimulatedClock(began)
         self.rolled_back = ""
         """Why the last handoff was rolled back, "" if it was not."""
+        self.calls: list[tuple[str, str]] = []
+        """Every handler that was called, in order: the worker and the handler, whether the bot defines it or not."""
         self._world = SimulatedWorld(self.clock)
         self._loop = asyncio.new_event_loop()
         self._processes: dict[str, SimulatedProcess] = {}
@@ -275,17 +277,22 @@ class Simulation(Generic[S]):
             self._handoff.conclude()
             self._settle()
 
-    def roll_back(self, why: str = "the test wants it back") -> None:
-        """In the probation: hand back to the old code, with the state as it is now."""
+    def roll_back(self, why: str = "the test wants it back") -> list[tuple[str, str]]:
+        """In the probation: hand back to the old code, with the state as it is now; return the `calls` of that.
+
+        The old code's `on_lead` runs a second time in its process, which `led_before` tells it.
+        """
         handoff = self._handoff
         if handoff is None or handoff.phase is not Phase.PROBATION:
             raise SimulationError(
                 "nothing to roll back to: the old code runs only between hand_over() and conclude()"
             )
+        before = len(self.calls)
         handoff.revert(why)
         self._settle()
         while not handoff.ended:
             self._pass(self._next_moment())
+        return self.calls[before:]
 
     def crash(self) -> None:
         """Kill the leader's process between two turns; the old code takes the bot back, or a standby takes over."""
@@ -307,8 +314,12 @@ class Simulation(Generic[S]):
         raise Killed
 
     def stop(self) -> None:
-        """Stop the bot for good: `on_stop` runs."""
+        """Stop the bot for good: `on_stop` runs, and a standby retires before."""
         self.conclude()
+        for process in self._alive():
+            if process is not self._leading:
+                process.engine.ordered(Retire())
+        self._settle()
         self._leading.engine.ordered(Stop())
         self._settle()
 
@@ -426,6 +437,7 @@ class Simulation(Generic[S]):
 
     def _carry_out(self, process: SimulatedProcess, step: TurnStep) -> None:
         self._running = process
+        self.calls.append((process.worker, step.name))
         try:
             value = step.call()
             if inspect.isawaitable(value):

@@ -138,6 +138,14 @@ class Worker(Generic[S]):
         """Whether this process is the one that ticks."""
         return self._live.leading
 
+    @property
+    def led_before(self) -> bool:
+        """Whether this process has led before: `on_lead` runs again after a rollback, and after a handoff that failed.
+
+        What the first `on_lead` opened is then still open, unless `on_yield` closed it.
+        """
+        return self._live.led_before
+
     def decision(self, name: str, **args: Any) -> Decision:
         """Begin a decision: a span that no handoff cuts, recorded before its body runs. Use it with `with`.
 

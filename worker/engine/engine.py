@@ -101,6 +101,9 @@ class Engine:
         self._before = ""
         """The worker that led before this one."""
         self._leave: seat.ExitProcess | None = None
+        self.led_before = False
+        """This process had led before it came to lead last."""
+        self._has_led = False
         self._led = False
         """Whether this worker has led and `on_yield` has not run since."""
         self._alarms: dict[str, int] = {"heartbeat": 0}
@@ -411,7 +414,7 @@ class Engine:
 
     def _begin_leading(self, cause: Cause) -> None:
         self._resume = None
-        self._led = True
+        self.led_before, self._has_led, self._led = self._has_led, True, True
         self.lead = min(self.bot.interval // _LEAD_PART, _LEAD_AT_MOST)
         self._first = self.leading.take_over(cause, self._before, self._order, self.following.deployment)
         # Only now, because until here it would lengthen the blackout.
@@ -605,7 +608,12 @@ class Engine:
             self._leave_now(command)
             return
         self._leave = command
+        # Each `on_lead` is followed by an `on_yield` when another worker leads, however soon this one leaves.
+        owed = command.how == "retire" and (self._led or any(step.name == "on_yield" for step in self._hooks))
         self._hooks.clear()
+        if owed:
+            self._led = False
+            self._hooks.append(TurnStep("on_yield", self.bot.call_yield))
         if command.how == "stop":
             # Reports that no tick is due any more, however long `on_stop` takes.
             self._announce()
@@ -617,6 +625,8 @@ class Engine:
         if not self._started:
             self._leave_now(leave)
             return None
+        if self._hooks:
+            return self._hooks.popleft()
         return TurnStep("on_retire", self.bot.call_retire)
 
     def _leave_now(self, leave: seat.ExitProcess | None) -> None:

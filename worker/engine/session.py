@@ -44,6 +44,10 @@ class BotSession:
         return self._engine.role is Role.LEADING
 
     @property
+    def led_before(self) -> bool:
+        return self._engine.led_before
+
+    @property
     def recorder(self) -> Recorder:
         return self._engine.leading.decisions
 

@@ -143,7 +143,7 @@ def test_a_value_that_does_not_go_into_bytes_fails_its_turn_and_is_named(
 def test_the_old_code_goes_on_from_the_boundary_before_a_value_that_does_not_go_into_bytes() -> None:
     with Simulation(Quiet) as simulation:
         simulation.ticks(2)
-        simulation.hand_over(Mean)
+        simulation.hand_over(Mean, ticks=0)
         simulation.ticks(6)
         assert type(simulation.leader) is Quiet
         assert simulation.state.price == 1.0

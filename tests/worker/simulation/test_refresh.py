@@ -45,7 +45,7 @@ class New(Bot):
 
 
 class Told(Bot):
-    """Renews what has changed, and is told of it."""
+    """Renews what `on_state` says has changed."""
 
     def __init__(self) -> None:
         super().__init__()
