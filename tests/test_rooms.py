@@ -37,7 +37,7 @@ ROOMS: dict[str, str] = {
     "supervisor/system": "protocol",
     "supervisor/config": "protocol supervisor/system",
     "supervisor/store": "protocol supervisor/system",
-    "supervisor/audit": "protocol",
+    "supervisor/audit": "protocol protocol/state",
     "supervisor/release": "protocol supervisor/system supervisor/config supervisor/store",
     "supervisor/state": (
         "protocol protocol/state supervisor/system supervisor/store supervisor/audit supervisor/release"

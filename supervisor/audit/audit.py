@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ...protocol.frame import Frame
-from ...protocol.journal import Closed, Entry, Opened, Snapshot, Unwritten
+from ...protocol.journal import Closed, Entry, Opened, Rows, Snapshot, Unwritten
 from ...protocol.window import Window
 from .decisions import DecisionAudit
 from .events import EventAudit, TimerAudit
@@ -26,6 +26,7 @@ from .report import (
 )
 from .scope import Bound, Scope
 from .ticks import TickAudit
+from .values import ValueAudit
 from .walk import JournalWalk
 
 __all__ = ["audit"]
@@ -56,6 +57,7 @@ class _Auditor(JournalWalk):
         self._decisions = DecisionAudit(scope)
         self._events = EventAudit(scope)
         self._timers = TimerAudit(scope)
+        self._values = ValueAudit(scope)
         self._chain_ok = True
         self._frames = 0
         self._first: int | None = None
@@ -97,6 +99,7 @@ class _Auditor(JournalWalk):
             commands=commands,
             timers=self._timers.found(),
             decisions=self._decisions.found(),
+            values=self._values.found(),
             windows=ticks.windows(),
             resets=leads.resets,
             schemas=leads.schemas,
@@ -132,13 +135,20 @@ class _Auditor(JournalWalk):
         self._sever()
 
     def _on_snapshot(self, head: Snapshot, entry: Entry, *, resumes: bool) -> None:
-        if not resumes or self._closing:
+        if self._closing:
+            return
+        self._values.snapshot(head)
+        if not resumes:
             return
         self._ticks.resume(head.seq)
         self._leads.resume(head.epoch, head.number)
         self._decisions.resume(head.open)
         self._events.resume(head.vitals)
         self._timers.resume(head.vitals)
+
+    def _on_rows(self, rows: Rows, entry: Entry) -> None:
+        if not self._closing:
+            self._values.rows(rows)
 
     def _on_opened(self, opened: Opened, entry: Entry) -> None:
         if not self._closing and not (self._repeat and self._decisions.has_opened(opened.id)):
@@ -165,6 +175,8 @@ class _Auditor(JournalWalk):
             self._ticks.led()
             self._decisions.led(frame)
         self._decisions.settled(frame)
+        if scope.open:
+            self._values.frame(frame)
         if frame.kind == "tick":
             leads.tick(frame, self._ticks.tick(frame))
         if frame.timers or frame.kind == "timer":

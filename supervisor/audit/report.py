@@ -30,11 +30,13 @@ __all__ = [
     "Transfer",
     "Uncovered",
     "UnwrittenFrames",
+    "ValuesFound",
     "Violation",
     "WindowFound",
+    "WrongValue",
 ]
 
-Invariant = Literal[1, 2, 3, 4, 5, 7]
+Invariant = Literal[1, 2, 3, 4, 5, 7, 9]
 
 INVARIANTS: dict[Invariant, str] = {
     1: "at most one worker ticked at any instant",
@@ -43,6 +45,7 @@ INVARIANTS: dict[Invariant, str] = {
     4: "the state went on unbroken from leader to leader",
     5: "epochs only grew",
     7: "every event and timer was applied exactly once",
+    9: "every value that was written can be read as its type",
 }
 """Those of the design that a journal can prove. (6 and 8 are about processes.)"""
 
@@ -219,6 +222,26 @@ class UnwrittenFrames(msgspec.Struct, frozen=True):
     why: str
 
 
+class WrongValue(msgspec.Struct, frozen=True):
+    """From frame `number` on, after tick `seq`, a field has a value that is not of its type; None: in a snapshot."""
+
+    field: str
+    problem: str
+    number: int | None
+    seq: int | None
+
+
+class ValuesFound(msgspec.Struct, frozen=True):
+    """The values that were read back, as the types that the journal says the state has."""
+
+    read: int
+    """Fields and rows."""
+    untyped: int
+    """Frames with changes of whose types the journal says nothing: an earlier neverblink wrote it."""
+    wrong_total: int
+    wrong: list[WrongValue]
+
+
 class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
     """See the module. `ok` when nothing is broken."""
 
@@ -259,6 +282,7 @@ class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
     commands: CommandsFound
     timers: TimersFound
     decisions: DecisionsFound
+    values: ValuesFound
     windows: dict[str, WindowFound]
     resets: list[int]
     """Frames with which a leader went back to the state of the handoff."""

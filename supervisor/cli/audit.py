@@ -99,6 +99,9 @@ def show(report: AuditReport, screen: Screen) -> None:
     broken = {finding.invariant for finding in report.broken}
     for invariant, text in INVARIANTS.items():
         mark = screen.bad("broken") if invariant in broken else screen.good("proven")
+        if invariant == 9 and not report.values.read:
+            # An earlier neverblink wrote no types.
+            mark = "unknown"
         screen.line(f"{mark}  {text}")
     screen.line()
     for name, text in _facts(report, screen):
@@ -135,6 +138,16 @@ def _show_broken(report: AuditReport, screen: Screen) -> None:
         screen.line(f"{report.broken_total - _LINES:,} more; --json lists up to {len(report.broken):,}")
 
 
+def _values(report: AuditReport) -> str:
+    values = report.values
+    parts = [f"{count(values.read, 'field and row', 'fields and rows')} read back as their types"]
+    if values.wrong_total:
+        parts.append(f"{values.wrong_total:,} wrong")
+    if values.untyped:
+        parts.append(f"{count(values.untyped, 'frame')} of unknown types")
+    return ", ".join(parts)
+
+
 def _facts(report: AuditReport, screen: Screen) -> Iterator[tuple[str, str]]:
     if report.began is not None and report.ended is not None:
         yield "span", f"{clock(report.began)} to {clock(report.ended)}, {count(report.chain.frames, 'frame')}"
@@ -158,6 +171,8 @@ def _facts(report: AuditReport, screen: Screen) -> Iterator[tuple[str, str]]:
         yield "window", f"{name}: {coverage if window.covered == window.total else screen.warn(coverage)}"
         yield from (("", f"not from {clock(span.opens)}") for span in window.uncovered[:_LINES])
     yield from _dealings(report)
+    if report.values.read or report.values.untyped:
+        yield "values", _values(report)
     if report.resets:
         yield "resets", f"{count(len(report.resets), 'time')} back to the state of the handoff"
     yield from (

@@ -136,7 +136,7 @@ def test_a_deployment_is_refused_before_it_begins_and_goes_ahead_when_it_is_mean
     mended = live.run("deploy", live.code("v2", MENDED), "--as-read")
     assert mended.code == 0, mended
     live.status_with(lambda status: not status["problems"])
-    assert live.audit()["missed"] == 0
+    assert live.run("audit", "--json").json["missed"] == 0
 
 
 def test_a_dry_run_says_so_and_finds_out_whether_the_new_code_reads_it(live: Live) -> None:
@@ -178,8 +178,13 @@ def test_a_bot_whose_state_cannot_be_read_goes_on_from_the_newest_that_can_when_
     assert good <= wrote
     live.ask("resume")
     live.ticks_on()
-    found = live.run("audit")
-    assert found.code == 0, found.out
+    # The chain is whole; the values that were written are not.
+    found = live.run("audit", "--json")
+    assert found.code == 1, found.out
+    assert {one["invariant"] for one in found.json["broken"]} == {9}, found.json["broken"]
+    [wrong] = found.json["values"]["wrong"]
+    assert wrong["field"] == "price"
+    assert found.json["values"]["read"] > 10
     # The next start does not go back any more.
     os.kill(live.book()["pid"], signal.SIGKILL)
     live.status_with(
@@ -198,3 +203,14 @@ def test_last_readable_changes_nothing_for_a_bot_whose_state_can_be_read(live: L
     assert not status["paused"]
     assert status["journal"]["recovered"] == ""
     assert live.book()["ticks"] >= before
+
+
+def test_audit_proves_that_what_was_written_can_be_read(live: Live) -> None:
+    live.up(live.code("v0", BOT))
+    live.ticks_on()
+    live.deploy(live.code("v1", f"{BOT}# 1\n"))
+    live.ticks_on()
+    found = live.run("audit")
+    assert found.code == 0, found.out
+    assert "proven  every value that was written can be read as its type" in found.out
+    assert "read back as their types" in found.out
