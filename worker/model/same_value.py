@@ -21,6 +21,7 @@ import msgspec
 
 from ..codecs.codec import BoundCodec
 from ..codecs.collections_codec import same_default
+from ..codecs.plain_values import plain_value
 from .table import is_frozen
 
 __all__ = ["Comparison", "Difference", "fields_of", "mutables", "places", "short"]
@@ -60,7 +61,7 @@ class Comparison:
         if kind is not type(read):
             # An int where a float is declared is one, as type checkers say too.
             same = kind is int and type(read) is float and written == read
-            return None if same else Difference("", written, read)
+            return None if same or _only_class_differs(written, read) else Difference("", written, read)
         if kind in _PLAIN:
             return None if written == read or _both_nan(written, read) else Difference("", written, read)
         if (found := self._note(written)) is not None:
@@ -220,6 +221,19 @@ def _parts(value: Any) -> Iterable[tuple[str, Any]]:
         return [(f"[{at}]", part) for at, part in enumerate(cast("Iterable[Any]", value))]
     names = fields_of(cast(Any, type(value)))
     return [] if names is None else [(f".{name}", getattr(value, name, None)) for name in names]
+
+
+def _only_class_differs(written: Any, read: Any) -> bool:
+    """Whether a value of numpy or pandas is, but for its class, what its declared type made of it."""
+    kind = cast(Any, type(written))
+    if kind.__module__.partition(".")[0] not in ("numpy", "pandas"):
+        return False
+    try:
+        plain = plain_value(written)
+    except TypeError:
+        return False
+    same_kind = type(plain) is type(read) or (type(plain) is int and type(read) is float)
+    return same_kind and bool(plain == read or _both_nan(plain, read))
 
 
 def _both_nan(one: Any, other: Any) -> bool:
