@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict, defaultdict, deque
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -54,30 +54,32 @@ def test_a_value_comes_back_as_what_it_was(hint: Any, value: Any) -> None:
         assert found.maxlen == value.maxlen
 
 
-@pytest.mark.parametrize(
-    ("hint", "missing"),
-    [
-        (defaultdict[str, int], 0),
-        (defaultdict[str, float], 0.0),
-        (defaultdict[str, str], ""),
-        (defaultdict[str, Decimal], Decimal(0)),
-        (defaultdict[str, list[int]], []),
-        (defaultdict[str, dict[str, int]], {}),
-        (defaultdict[str, set[int]], set()),
-        (defaultdict[str, tuple[int, ...]], ()),
-        (defaultdict[str, deque[int]], deque()),
-        (defaultdict[str, Counter[str]], Counter()),
-        (defaultdict[str, Lot], Lot()),
-    ],
-)
+MISSING: list[tuple[Any, Any]] = [
+    (defaultdict[str, int], 0),
+    (defaultdict[str, float], 0.0),
+    (defaultdict[str, str], ""),
+    (defaultdict[str, Decimal], Decimal(0)),
+    (defaultdict[str, list[int]], []),
+    (defaultdict[str, dict[str, int]], {}),
+    (defaultdict[str, set[int]], set()),
+    (defaultdict[str, tuple[int, ...]], ()),
+    (defaultdict[str, deque[int]], deque()),
+    (defaultdict[str, Counter[str]], Counter()),
+    (defaultdict[str, Lot], Lot()),
+]
+
+
+@pytest.mark.parametrize(("hint", "missing"), MISSING)
 def test_a_defaultdict_makes_of_a_missing_key_what_its_type_says(hint: Any, missing: Any) -> None:
-    found = round_trip(hint, defaultdict(lambda: missing), default=lambda: defaultdict(None))
+    unset: defaultdict[Any, Any] = defaultdict(None)
+    found = round_trip(hint, defaultdict(lambda: missing), default=lambda: unset)
     assert found["new"] == missing
     assert type(found["new"]) is type(missing)
 
 
 def test_a_nested_defaultdict_has_the_factory_of_its_own_type() -> None:
-    found = round_trip(defaultdict[str, defaultdict[str, list[int]]], defaultdict(lambda: defaultdict(list)))
+    books: defaultdict[str, Any] = defaultdict(lambda: cast(Any, defaultdict(list)))
+    found = round_trip(defaultdict[str, defaultdict[str, list[int]]], books)
     found["a"]["b"].append(1)
     assert found == {"a": {"b": [1]}}
 
