@@ -48,7 +48,7 @@ def test_a_checkout_installs_everything_that_the_guide_describes() -> None:
     assert pinned is not None
     live = set(re.findall(r"--extra (\w+)", pinned[1]))
     # Each of the others comes with the supervisor's.
-    assert live == set(extras) - {"test", "bench", "fuzz", "browser", "dev"} - {"supervisor"}
+    assert live == set(extras) - {"test", "bench", "frames", "fuzz", "browser", "dev"} - {"supervisor"}
     assert all("neverblink[supervisor]" in extras[one] for one in live)
     for extra in re.findall(
         r"neverblink\[([\w,]+)\]", (ROOT / "README.md").read_text() + read("notifications.md")
