@@ -94,7 +94,7 @@ def test_a_message_of_a_newer_release_may_have_more_fields() -> None:
 
 
 def test_a_message_of_an_older_release_may_have_fewer_fields() -> None:
-    assert codec.decode(msgspec.msgpack.encode({"type": "note", "said": 1})) == Note(1, "")
+    assert codec.decode(msgspec.msgpack.encode({"type": "note", "value": 1})) == Note(1, "")
 
 
 def test_the_largest_message_is_read_and_one_byte_more_is_refused_undecoded() -> None:

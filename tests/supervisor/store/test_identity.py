@@ -21,7 +21,7 @@ from neverblink.supervisor.system.presence import key_of
 
 WORKER = """
 import sys
-from neverblink.worker.io.presence import mark_worker
+from neverblink.worker.io.identity import mark_worker
 from neverblink.worker.io.lease import Lease
 from pathlib import Path
 log = Path(sys.argv[1]).with_name("logs").joinpath("w1.log").open("a")
