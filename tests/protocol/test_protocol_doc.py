@@ -46,6 +46,7 @@ MESSAGES = [
 ]
 PARTS = [
     link.DescriptorsLeft,
+    link.StateProblem,
     keys.Keys,
     *(VersionRange, frame.Schema, frame.Changes, window.WindowSpec, grid.Gap, grid.LostTime, grid.ClockStep),
     *(
