@@ -17,6 +17,7 @@ from . import (
     cost,
     deploy,
     erlang,
+    events,
     failover,
     floor,
     idle,
@@ -55,6 +56,7 @@ FIGURES: dict[str, Measure] = {
     "failover": failover.measure,
     "idle": idle.measure,
     "listeners": listeners.measure,
+    "events": events.measure,
 }
 
 KEYS = (
@@ -70,6 +72,8 @@ KEYS = (
     "memory_mb",
     "supervisor_idle_percent",
     "listeners",
+    "events_per_second",
+    "events_blackout_us",
 )
 """What is measured in the object that `--json` ends with; beside it: `goals`, `failed` (name: why) and `machine`."""
 

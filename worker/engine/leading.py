@@ -148,15 +148,11 @@ class Leading:
         publisher, closing = self._publisher, self.turns.closing
         assert closing is not None
         _, body, position = closing
+        inbox = self._replica.inbox
+        # What was reported in a frame is known, in its order.
+        pending = inbox.unreported()
         final = stream.leader_codec.encode(
-            stream.Final(
-                order,
-                deployment,
-                body,
-                position,
-                self._replica.inbox.pending(),
-                self._replica.inbox.aside(),
-            )
+            stream.Final(order, deployment, body, position, pending, inbox.aside_of(pending))
         )
         sent = self._bracing.hand(order, to, final) or self._io.to_follower(to, final)
         self.turns.closed(to)

@@ -208,6 +208,8 @@ class Inbox:
             self._overflowed.clear()
         if overflowed:
             self._note_dropped(overflowed)
+        if not arrived:
+            return []
         applied, received, add = self._applied, self.received, self.order.arrived
         now = self._wall()
         new: list[Item] = []
@@ -257,8 +259,7 @@ class Inbox:
         self.order.follow()
 
     def handed(self, items: Iterable[Item], aside: Iterable[str]) -> None:
-        """The final frame of the leader before has these waiting, in the order in which it would have applied them."""
-        self.order.theirs.clear()
+        """The leader before has these waiting, after those that its frames have reported."""
         self.order.reported((item for item in items if item.key not in self._applied), aside, self._wall())
 
     def peek(self) -> Item | None:
@@ -383,15 +384,29 @@ class Inbox:
         self.sort_in()
         return list(self.order.items())
 
+    def unreported(self) -> list[Item]:
+        """Return what waits and no frame has reported, in order."""
+        self.sort_in()
+        order = self.order
+        return [
+            order.line[key] if key in order.line else order.aside[key][0]
+            for key in self.received
+            if key in order.line or key in order.aside
+        ]
+
+    def aside_of(self, items: Iterable[Item]) -> tuple[str, ...]:
+        """The keys of those of the items that wait aside."""
+        aside = self.order.aside
+        return tuple(item.key for item in items if item.key in aside)
+
     def aside(self) -> tuple[str, ...]:
         """The keys of what waits aside."""
         return tuple(self.order.aside)
 
-    def only_here(self) -> list[Item]:
-        """A follower's: what it received and its leader has not reported."""
-        self.sort_in()
+    def only_here(self, most: int) -> list[Item]:
+        """A follower's: the oldest of what it received and its leader has not reported."""
         line = self.order.line
-        return [line[key] for key in self.received if key in line]
+        return [line[key] for key in islice(self.received, most) if key in line]
 
     def counts(self) -> Inboxed:
         """What a report says of it."""

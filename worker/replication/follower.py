@@ -47,6 +47,7 @@ __all__ = [
 ]
 
 OFFERED_AT_ONCE = 1_000
+"""Items in one message; and how many, the oldest, are offered once more now and then."""
 ACK_FRAMES = 16
 ACK_WITHIN = 20_000_000
 PATIENCE = 1_000_000_000
@@ -149,7 +150,8 @@ class Follower:
         self._io.to_leader(
             Subscribe(self._me, PROTOCOL, replica.schema, replica.number, replica.digest, self._pid)
         )
-        waiting = replica.inbox.pending()
+        replica.inbox.sort_in()
+        waiting = replica.inbox.only_here(OFFERED_AT_ONCE)
         if waiting:
             self.offer(waiting)
 

@@ -12,7 +12,7 @@ from itertools import islice
 from ...protocol import link, stream
 from ...protocol import seat_events as seat
 from ...protocol.assignment import Assignment
-from ...protocol.frame import Changes
+from ...protocol.frame import Changes, Item
 from ...protocol.journal import JournalError
 from ...protocol.link import Rehearsed
 from ...protocol.seat import Seat
@@ -23,6 +23,7 @@ from ..model.migration import MigrationError, Translator
 from ..model.replica import Replica
 from ..model.verifier import VerificationFailed
 from .follower import (
+    OFFERED_AT_ONCE,
     PATIENCE,
     AboutTo,
     CopyDone,
@@ -110,6 +111,12 @@ class DryRun:
         return Changes(back.load(root), back.translate(Changes({}, tables)).tables)
 
 
+_AT_ONCE = 100
+_LATER = 250_000_000
+_OFFERED_LATER = 2_000
+"""How many items are offered in how long at most: a leader that is behind must not be held up by them."""
+
+
 class Following:
     """Follows for worker `me`, whose process is `pid`."""
 
@@ -128,6 +135,11 @@ class Following:
         """Since when the lease is free, as far as seen, CLOCK_MONOTONIC; 0 while it is held."""
         self._replica = replica
         self._io = io
+        self._later: list[Item] = []
+        """Items to be offered at `_later_at`, CLOCK_MONOTONIC, unless the leader has reported them by then."""
+        self._later_at = 0
+        self._at_once = _AT_ONCE
+        """How many more may be offered before that."""
         self._follower = Follower(me.worker, pid, replica, io)
         self._rehearsal = DryRun(replica, io)
 
@@ -148,6 +160,7 @@ class Following:
         """
         io, follower = self._io, self._follower
         follower.keeps = self._seat.keeps
+        self._later.clear()
         self._free_since = 0
         holder = io.lease.holder()
         if holder is not None and holder.holder == leader:
@@ -225,15 +238,31 @@ class Following:
             self._brace(order)
 
     def pass_on(self) -> None:
-        """Send new items of the inbox to the leader."""
-        new = self._replica.inbox.sort_in()
-        if new:
-            self._follower.offer(new)
+        """Send new items of the inbox to the leader.
+
+        A few go at once. When there are many, the leader mostly receives them too, and only those go that it has not
+        reported a moment later.
+        """
+        inbox = self._replica.inbox
+        new = inbox.sort_in()
+        if not (new or self._later):
+            return
+        now = self._io.clock.mono()
+        if now >= self._later_at:
+            received = inbox.received
+            unreported = [item for item in self._later if item.key in received]
+            due, self._later = unreported[:_OFFERED_LATER], unreported[_OFFERED_LATER:]
+            self._later_at = now + _LATER
+            self._at_once = _AT_ONCE
+            self._follower.offer(due)
+        self._follower.offer(new[: self._at_once])
+        self._later += new[self._at_once :]
+        self._at_once -= min(self._at_once, len(new))
 
     def heartbeat(self, now: int, tick_due: int) -> list[SeatEvent]:
         """Do regular checks. `tick_due`: when the leader's next tick is or was due (wall ns), 0 when unknown."""
         self._follower.keep_in_touch(now)
-        waiting = self._replica.inbox.only_here()
+        waiting = self._replica.inbox.only_here(OFFERED_AT_ONCE)
         if waiting:
             # Repeated, because an offer may be lost. The leader ignores known keys.
             self._follower.offer(waiting)

@@ -61,6 +61,11 @@ _LOOK_EVERY = 1_000_000_000
 """How often the worker checks that its files still exist, ns."""
 
 
+_AT_ONCE = 64
+_ROUNDS = 4
+"""So many messages of workers are received before turns, or anything else, get their time; what is left comes next."""
+
+
 class SupervisorLinkError(NeverblinkError):
     """This worker's sockets cannot be made."""
 
@@ -321,7 +326,9 @@ class SupervisedRuntime:
 
     def _take(self) -> bool:
         came = False
-        while self._take_orders() | self._take_followers() | self._take_leader():
+        for _ in range(_ROUNDS):
+            if not (self._take_orders() | self._take_followers() | self._take_leader()):
+                break
             came = True
         return came
 
@@ -338,7 +345,9 @@ class SupervisedRuntime:
     def _take_followers(self) -> bool:
         channel, listener = self._followers, self._listener
         found = False
-        while listener is not None and (parts := channel.receive_from()) is not None:
+        for _ in range(_AT_ONCE):
+            if listener is None or (parts := channel.receive_from()) is None:
+                break
             found = True
             with suppress(WireError, ValueError):
                 worker, body = parts
@@ -349,12 +358,11 @@ class SupervisedRuntime:
     def _take_leader(self) -> bool:
         listener = self._listener
         found = False
-        # The channel may change meanwhile: a message can lead to another leader.
-        while (
-            listener is not None
-            and (channel := self._leader) is not None
-            and (body := channel.receive()) is not None
-        ):
+        for _ in range(_AT_ONCE):
+            # The channel may change meanwhile: a message can lead to another leader.
+            channel = self._leader
+            if listener is None or channel is None or (body := channel.receive()) is None:
+                break
             found = True
             with suppress(WireError):
                 listener.from_leader(leader_codec.decode(body))

@@ -212,7 +212,7 @@ def test_a_successor_applies_what_the_leader_had_in_line_before_what_it_received
     old.lead()
     for box, key in ((successor, "2"), (old, "1"), (old, "3"), (successor, "3"), (successor, "4")):
         box.put(key, None)
-    successor.handed(old.pending(), old.aside())
+    successor.handed(old.unreported(), old.aside())
     successor.lead()
     assert keys(successor.pending()) == ["1", "3", "2", "4"]
 
@@ -269,7 +269,7 @@ class Pair:
     def hand_over(self) -> None:
         old, successor = self.boxes[self.leader], self.boxes[1 - self.leader]
         self.frame(())
-        successor.handed(old.pending(), old.aside())
+        successor.handed(old.unreported(), old.aside())
         old.follow()
         successor.lead()
         self.leader = 1 - self.leader
