@@ -176,14 +176,40 @@ class Simulation(Generic[S]):
 
     # --- the world outside ------------------------------------------------------------------------------------------
 
-    def put(self, key: str, event: Any, to: Literal["all", "leader", "follower"] = "all") -> None:
-        """Let an event arrive from outside: in every process (as from a real exchange), or in one of them."""
-        for process in self._alive():
-            leads = process.worker == self._world.holder
-            if to == "all" or (to == "leader") == leads:
+    def put(
+        self,
+        key: str,
+        event: Any,
+        to: Literal["all", "leader", "follower"] = "all",
+        *,
+        stream: str = "",
+        n: int | None = None,
+    ) -> None:
+        """Let an event arrive from outside: in every process (as from a real exchange), or in one of them.
+
+        `stream` and `n` are those of `inbox.put`.
+        """
+        for process in self._reached(to):
+            process.engine.inbox.put(key, event, stream, n)
+        if not self._settling:
+            self._settle()
+
+    def put_all(
+        self, events: Iterable[tuple[str, Any]], to: Literal["all", "leader", "follower"] = "all"
+    ) -> None:
+        """Let several events, each with its key, arrive at the same moment: `on_events` gets them in one turn."""
+        for key, event in events:
+            for process in self._reached(to):
                 process.engine.inbox.put(key, event)
         if not self._settling:
             self._settle()
+
+    def _reached(self, to: str) -> list[SimulatedProcess]:
+        return [
+            process
+            for process in self._alive()
+            if to == "all" or (to == "leader") == (process.worker == self._world.holder)
+        ]
 
     def send(self, name: str, **args: Any) -> Any:
         """Run an operator's command; return the bot's answer. Raises `CommandFailed`."""

@@ -1,8 +1,8 @@
-"""Figure: how many events a second a bot takes, with the journal on, and the blackout of handoffs under a steady load.
+"""Figure: how many events a second a bot takes, with the journal on, and the blackout of handoffs under a load.
 
-"At most" is what one process takes when it is fed by a task of its own as fast as it applies. Beside it, a plain asyncio
-queue, whose reader decodes each event and writes 200 bytes for it. All of it runs in turn, several times, and the medians
-are compared: what else the machine does, it does to each of them.
+"At most" is what one process takes when a task of its own feeds it as fast as it applies. Beside it, a plain asyncio
+queue, whose reader decodes each event and writes 200 bytes for it. All of it runs in turn, several times, and the
+medians are compared: what else the machine does, it does to each of them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The floor for many events: a plain asyncio queue. Each event is encoded, taken and decoded, and 200 bytes are written.
+"""The floor for many events: a plain asyncio queue. Each event is encoded, taken and decoded, and 200 bytes written.
 
 It runs for as many seconds as its argument says, then prints the events a second.
 """
