@@ -97,7 +97,7 @@ def type_words(about: TypeSchema, whole: TypeSchema) -> str:
     if title:
         return str(title)
     if "anyOf" in about:
-        return " | ".join(type_words(one, whole) for one in cast("list[TypeSchema]", about["anyOf"]))
+        return " | ".join(type_words(item, whole) for item in cast("list[TypeSchema]", about["anyOf"]))
     if "enum" in about:
         return " | ".join(map(repr, about["enum"]))
     kind = about.get("format") or ("bytes" if "contentEncoding" in about else about.get("type"))
@@ -107,7 +107,7 @@ def type_words(about: TypeSchema, whole: TypeSchema) -> str:
             word = "table" if about.get("x-table") else "dict"
             return f"{word} of {keys} to {type_words(about.get('additionalProperties', {}), whole)}"
         case "array" if "prefixItems" in about:
-            return f"({', '.join(type_words(one, whole) for one in about['prefixItems'])})"
+            return f"({', '.join(type_words(item, whole) for item in about['prefixItems'])})"
         case "array":
             return f"list of {type_words(about.get('items', {}), whole)}"
         case _:
@@ -231,7 +231,7 @@ def _equal(before: Any, after: Any) -> bool:
 def _expanded(about: Any, whole: TypeSchema, above: tuple[str, ...] = ()) -> Any:
     """A type with all that it refers to, and without what does not matter to its bytes."""
     if isinstance(about, list):
-        return [_expanded(one, whole, above) for one in cast("list[Any]", about)]
+        return [_expanded(item, whole, above) for item in cast("list[Any]", about)]
     if not isinstance(about, dict):
         return about
     fields = cast("dict[str, Any]", about)

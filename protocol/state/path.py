@@ -135,8 +135,12 @@ def no_part(where: Path, part: Any, known: Iterable[str]) -> BadPath:
 def _of_object(about: TypeSchema, whole: TypeSchema) -> TypeSchema:
     """The schema itself, or of an `X | None` that of X."""
     about = looked_up(about, whole)
-    members = [looked_up(one, whole) for one in cast("list[TypeSchema]", about.get("anyOf", []))]
-    parts = [one for one in members if "properties" in one or "additionalProperties" in one or "items" in one]
+    members = [looked_up(item, whole) for item in cast("list[TypeSchema]", about.get("anyOf", []))]
+    parts = [
+        member
+        for member in members
+        if "properties" in member or "additionalProperties" in member or "items" in member
+    ]
     return parts[0] if len(parts) == 1 else about
 
 

@@ -76,7 +76,7 @@ def _many(tmp: Path, times: int, *, a_life: int, standby: int) -> _Failovers:
         place = tmp / str(len(found))
         place.mkdir(parents=True)
         found += _life(place, min(a_life, times - len(found)), standby)
-    return _Failovers(spread(one.took for one in found), spread(one.missed for one in found))
+    return _Failovers(spread(item.took for item in found), spread(item.missed for item in found))
 
 
 def _life(place: Path, times: int, standby: int) -> list[_Failover]:

@@ -92,7 +92,7 @@ def _late(strip: RecentTicks, seconds: float) -> Spread:
         found = strip.since(place)
         if found:
             place = (found[-1].epoch, found[-1].number)
-        late += [one.late for one in found if isinstance(one, RecentTick)]
+        late += [item.late for item in found if isinstance(item, RecentTick)]
     return spread(late)
 
 

@@ -67,15 +67,18 @@ def picture(
 
     What is smaller than `least` is drawn there: a logarithm has no zero. Raises ValueError when there are no points.
     """
-    points = [point for one in series for point in one.points]
+    points = [point for item in series for point in item.points]
     if not points:
         raise ValueError(f"picture {title!r}: there is nothing to show")
     end, foot = _END, _FOOT
-    names = [one.name for one in (*series, *moments, *levels)]
+    names = [item.name for item in (*series, *moments, *levels)]
     width = end + 16 + 28 + max(map(len, names)) * _LETTER + 10
     x = _scale([x for x, _ in points], _LEFT + _INSET, end - _INSET, log=log_across)
     y = _scale(
-        [max(y, least) for y in (*(y for _, y in points), *(one.at for one in levels))], foot, _TOP, log=True
+        [max(y, least) for y in (*(y for _, y in points), *(level.at for level in levels))],
+        foot,
+        _TOP,
+        log=True,
     )
     size = f'width="{width}" height="{_HEIGHT}" viewBox="0 0 {width} {_HEIGHT}"'
     parts = [
@@ -95,8 +98,11 @@ def picture(
         parts.append(_line(at, foot, at, foot + 5, _GREY))
         parts.append(_text(at, foot + 19, _said(value), anchor="middle"))
     parts.append(f'<path d="M{_LEFT} {_TOP}V{foot}H{end}" stroke="{_GREY}" fill="none"/>')
-    parts += [_line(x.at(one.at), _TOP, x.at(one.at), foot, _colour(one.of), dashed=True) for one in moments]
-    parts += [_line(_LEFT, y.at(one.at), end, y.at(one.at), _GREY, dashed=True) for one in levels]
+    parts += [
+        _line(x.at(moment.at), _TOP, x.at(moment.at), foot, _colour(moment.of), dashed=True)
+        for moment in moments
+    ]
+    parts += [_line(_LEFT, y.at(level.at), end, y.at(level.at), _GREY, dashed=True) for level in levels]
     for number, one in enumerate(series):
         placed = [(x.at(across), y.at(max(up, least))) for across, up in one.points]
         if not one.dots:

@@ -57,8 +57,8 @@ def test_every_package_is_pinned_with_hashes_and_no_host_is_named(file: Path) ->
 )
 def test_the_pinned_packages_match_pyproject(name: str, extras: list[str]) -> None:
     versions: dict[str, list[str]] = {}
-    for one in pinned(ROOT / "bin" / "constraints" / f"{name}.txt"):
-        versions.setdefault(canonicalize_name(one.name), []).append(str(one.specifier).removeprefix("=="))
+    for item in pinned(ROOT / "bin" / "constraints" / f"{name}.txt"):
+        versions.setdefault(canonicalize_name(item.name), []).append(str(item.specifier).removeprefix("=="))
     for text in set[str]().union(*map(wanted, extras)):
         one = Requirement(text)
         found = versions.get(canonicalize_name(one.name), [])

@@ -109,8 +109,8 @@ def crowd(pid: int, sockets: Path) -> Callable[[], None]:
     def hang_up() -> None:
         over.set()
         thread.join()
-        for one in idle:
-            one.close()
+        for item in idle:
+            item.close()
         with suppress(OSError):
             resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
 

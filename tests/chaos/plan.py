@@ -134,7 +134,7 @@ def plan(
     ]
     standby = "standby" in targets and (chance.random() < 0.5 or len(targets) == 1)
     if not standby:
-        possible = [one for one in possible if one[1] != "standby"]
+        possible = [item for item in possible if item[1] != "standby"]
     moves: list[Move] = []
     for _ in range(chance.choice((1, 2, 2, 3))):
         moves.append(_move(chance, possible, deployed=any(move.action != "idle" for move in moves)))
@@ -149,7 +149,7 @@ def _move(chance: random.Random, possible: list[tuple[Kind, Target]], *, deploye
     if flaw in ("tick", "hang"):
         # The old worker takes over from code that cannot tick. Without it the bot is down, and says so. That is
         # intended, not a violation.
-        possible = [one for one in possible if one[1] not in ("leader", "old", "all")] or possible
+        possible = [item for item in possible if item[1] not in ("leader", "old", "all")] or possible
     count = chance.choice((1, 1, 1, 2))
     faults = tuple(_fault(chance, possible, action) for _ in range(count))
     alone = next((fault for fault in faults if fault.kind in _ALONE), None)
@@ -163,8 +163,8 @@ And after a power cut no other fault has a target."""
 
 def _fault(chance: random.Random, possible: list[tuple[Kind, Target]], action: Action) -> Fault:
     # Surviving a kill of the leader matters most. A fault of the whole home has one target rather than four.
-    again = [one for one in possible if one[0] == "kill"]
-    whole = [one for one in possible if one[1] in ("home", "all")]
+    again = [item for item in possible if item[0] == "kill"]
+    whole = [item for item in possible if item[1] in ("home", "all")]
     kind, target = chance.choice(possible + again + whole * 3)
     if action == "idle" and target in ("new", "old"):
         target = "leader"

@@ -15,13 +15,13 @@ __all__ = ["line_of", "summary", "table"]
 
 def summary(found: Sequence[EpisodeResult]) -> dict[str, Any]:
     """The last line: what was done, and with what result."""
-    kinds = Counter(kind for one in found for kind, _, _ in one.faults)
-    outcomes = Counter(outcome for one in found for outcome in one.outcomes)
-    missed = [count for one in found for count in one.missed]
+    kinds = Counter(kind for item in found for kind, _, _ in item.faults)
+    outcomes = Counter(outcome for item in found for outcome in item.outcomes)
+    missed = [count for item in found for count in item.missed]
     return {
         "episodes": len(found),
-        "violations": sum(len(one.violations) for one in found),
-        "failed_seeds": [one.seed for one in found if one.violations],
+        "violations": sum(len(item.violations) for item in found),
+        "failed_seeds": [item.seed for item in found if item.violations],
         "faults": dict(sorted(kinds.items())),
         "deploys": {outcome: outcomes[outcome] for outcome in ("done", "aborted", "rolled_back")},
         "missed_by_failover": {"p50": round(median(missed)), "max": max(missed)}
@@ -41,7 +41,7 @@ def line_of(found: EpisodeResult) -> str:
 
 def table(found: Sequence[EpisodeResult]) -> str:
     """Faults by kind and step."""
-    counts = Counter((kind, step) for one in found for kind, _, step in one.faults)
+    counts = Counter((kind, step) for item in found for kind, _, step in item.faults)
     rows = [f"{'':12}" + "".join(f"{step:>14}" for step in STEPS)]
     rows += [f"{kind:12}" + "".join(f"{counts[kind, step]:>14}" for step in STEPS) for kind in KINDS]
     return "\n".join(rows)

@@ -223,7 +223,7 @@ def test_each_kind_of_violation_is_found(
 ) -> None:
     builder, facts = in_order(tmp_path)
     harm(builder, facts)
-    assert any(problem in one for one in found(tmp_path, builder, facts)), found(tmp_path, builder, facts)
+    assert any(problem in item for item in found(tmp_path, builder, facts)), found(tmp_path, builder, facts)
 
 
 def _flipped(tmp_path: Path, *, lost: int) -> list[str]:
@@ -248,7 +248,7 @@ def test_a_flipped_bit_pauses_the_bot_and_loses_nothing_that_was_written(tmp_pat
 
 def test_a_lost_frame_is_found_even_where_a_bit_was_flipped(tmp_path: Path) -> None:
     found = _flipped(tmp_path, lost=1)
-    assert any("opens with the state as of frame" in one for one in found), found
+    assert any("opens with the state as of frame" in item for item in found), found
 
 
 def test_a_release_torn_by_a_power_cut_need_not_lead_again(tmp_path: Path) -> None:

@@ -159,10 +159,10 @@ def _names(text: str, segment: int, byte: int) -> bool:
 
 
 def _of_the_journal(report: AuditReport, spoilt: Set[tuple[int, int]]) -> list[str]:
-    found = [f"invariant {one.invariant}: {one.text}" for one in report.broken]
+    found = [f"invariant {problem.invariant}: {problem.text}" for problem in report.broken]
     for segment, byte in sorted(spoilt):
-        named = [one for one in found if _names(one, segment, byte)]
-        found = [one for one in found if one not in named]
+        named = [item for item in found if _names(item, segment, byte)]
+        found = [item for item in found if item not in named]
         if not named:
             found.append(
                 f"a bit was flipped in segment {segment} at byte {byte}, and the audit does not report it"
@@ -231,20 +231,20 @@ def _of_the_state(evidence: Evidence) -> list[str]:
 
 def _of_the_deployments(deployed: Sequence[DeploymentOutcome]) -> list[str]:
     found: list[str] = []
-    for one in deployed:
-        leads = one.wanted if one.outcome == "done" else one.before
-        if one.outcome not in ("done", "aborted", "rolled_back"):
-            found.append(f"deployment {one.number} has not ended")
-        elif one.unfelt and one.outcome != "done":
+    for item in deployed:
+        leads = item.wanted if item.outcome == "done" else item.before
+        if item.outcome not in ("done", "aborted", "rolled_back"):
+            found.append(f"deployment {item.number} has not ended")
+        elif item.unfelt and item.outcome != "done":
             found.append(
-                f"deployment {one.number} of good code is {one.outcome}, and nothing spoke against it"
+                f"deployment {item.number} of good code is {item.outcome}, and nothing spoke against it"
             )
-        elif leads in one.torn:
+        elif leads in item.torn:
             # A release torn by a power cut is made again, or the release before it leads.
             continue
-        elif _code(one.led) != _code(leads):
+        elif _code(item.led) != _code(leads):
             found.append(
-                f"deployment {one.number} is {one.outcome}, and {one.led or 'no worker'} leads instead of {leads}"
+                f"deployment {item.number} is {item.outcome}, and {item.led or 'no worker'} leads instead of {leads}"
             )
     return found
 
@@ -252,7 +252,7 @@ def _of_the_deployments(deployed: Sequence[DeploymentOutcome]) -> list[str]:
 def _of_the_dead(evidence: Evidence) -> list[str]:
     """No worker that led died without a fault that ends a process."""
     led = set(evidence.journal.leaders.values())
-    return [f"{one.worker}, which led, died: {one.reason}" for one in evidence.died if one.worker in led]
+    return [f"{item.worker}, which led, died: {item.reason}" for item in evidence.died if item.worker in led]
 
 
 def _code(release: str) -> str:

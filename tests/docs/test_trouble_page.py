@@ -20,7 +20,7 @@ from neverblink.supervisor.hook.pushed_refs import OPTIONS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE = (DOCS / "trouble.md").read_text(encoding="utf-8")
-PAGES = ["README.md", "CONTRIBUTING.md", *(f"docs/{one.name}" for one in sorted(DOCS.glob("*.md")))]
+PAGES = ["README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in sorted(DOCS.glob("*.md")))]
 
 
 def quoted(page: str) -> list[str]:
@@ -42,7 +42,7 @@ QUOTED = quoted(PAGE)
 
 def commands(page: str) -> list[list[str]]:
     """What a page tells the operator to run: all that begins with `neverblink` or with one of its commands."""
-    command_lines = [one.split() for one in [*quoted(page), *shown(page)]]
+    command_lines = [item.split() for item in [*quoted(page), *shown(page)]]
     return [
         words[1:] if words[0] == "neverblink" else words
         for words in command_lines
@@ -56,9 +56,9 @@ def keys_of(kind: type[msgspec.Struct], before: str = "") -> set[str]:
     for field in msgspec.structs.fields(kind):
         name = f"{before}{field.name}"
         found.add(name)
-        for one in (field.type, *get_args(field.type)):
-            if isinstance(one, type) and issubclass(one, msgspec.Struct):
-                found |= keys_of(one, f"{name}.")
+        for item in (field.type, *get_args(field.type)):
+            if isinstance(item, type) and issubclass(item, msgspec.Struct):
+                found |= keys_of(item, f"{name}.")
     return found
 
 
@@ -73,7 +73,7 @@ def test_each_command_and_option_on_a_page_exists(page: str) -> None:
         if isinstance(found, click.Group) and words and re.fullmatch(r"[a-z]+", words[0]):
             found = found.get_command(click.Context(found), words[0])
             assert found is not None, (verb, words)
-        options = {name for one in found.params for name in (*one.opts, *one.secondary_opts)}
+        options = {name for param in found.params for name in (*param.opts, *param.secondary_opts)}
         for word in words[: words.index("|") if "|" in words else None]:
             assert not re.match(r"--?[a-z]", word) or word.split("=")[0] in options, (verb, word)
 
@@ -84,7 +84,7 @@ def test_the_page_names_many_commands() -> None:
 
 def test_each_key_of_the_configuration_on_the_page_exists() -> None:
     tables = "|".join(field.name for field in msgspec.structs.fields(Config))
-    named = {one for one in QUOTED if re.fullmatch(rf"(?:{tables})\.[a-z_]+", one)}
+    named = {item for item in QUOTED if re.fullmatch(rf"(?:{tables})\.[a-z_]+", item)}
     assert {"restart.pause_at_most", "watchdog.hang_after", "deploy.build_env", "log.size"} <= named
     assert named <= keys_of(Config)
     assert {"env_file", "data", "durability", "standby"} <= keys_of(Config)

@@ -39,7 +39,9 @@ def main() -> None:
         calls = _read(notes)
     beating = {(call.who, call.file) for call in calls if idle[0] <= call.at <= idle[1]}
     workers = list(dict.fromkeys(call.who for call in calls if call.who.startswith("worker")))
-    ticks = [one.at for one in calls if one.who == workers[-1] and one.function == "ReportCounters.ticked"]
+    ticks = [
+        item.at for item in calls if item.who == workers[-1] and item.function == "ReportCounters.ticked"
+    ]
     _show("deploy", [call for call in calls if deploy[0] <= call.at <= ticks[0]], beating)
     leader = [call for call in calls if call.who == workers[-1]]
     _show(

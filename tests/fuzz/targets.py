@@ -241,7 +241,7 @@ _plain_snapshot = journal.encode_payload(
 )
 _plain_whole = journal.encode_payload(journal.Whole(-1, frame.GENESIS, {}))
 _as_payloads = st.lists(
-    _records.map(lambda one: bytes([one[0] - 1]) + len(one[1]).to_bytes(2, "little") + one[1]), max_size=5
+    _records.map(lambda item: bytes([item[0] - 1]) + len(item[1]).to_bytes(2, "little") + item[1]), max_size=5
 ).map(b"".join)
 
 

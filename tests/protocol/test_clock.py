@@ -95,8 +95,8 @@ def test_the_believed_time_is_always_close_to_a_lasting_time(steps: list[tuple[i
     for by, fifths in steps:
         machine.off += by
         found = machine.goes_on(fifths * SECOND)
-        for one in found:
-            assert any(abs(one - known) <= 40 * STEP_THRESHOLD for known in (*lasted, machine.off - NOON))
+        for item in found:
+            assert any(abs(item - known) <= 40 * STEP_THRESHOLD for known in (*lasted, machine.off - NOON))
         if abs(by) >= STEP_THRESHOLD and fifths * SECOND < BELIEVED_AFTER:
             # Not believed, unless it led back to what was.
             assert (

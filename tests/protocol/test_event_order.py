@@ -184,11 +184,11 @@ def handed(old: EventOrder, new: EventOrder, now: int) -> None:
 
 def offer(follower: EventOrder, to: EventOrder, worker: str, applied: list[str], now: int) -> None:
     """What a follower has received."""
-    for one in list(follower.line.values()):
-        if one.key in applied:
-            to.meet(worker, one.stream)
+    for entry in list(follower.line.values()):
+        if entry.key in applied:
+            to.meet(worker, entry.stream)
         else:
-            to.offered(one, now, worker)
+            to.offered(entry, now, worker)
 
 
 def test_what_only_a_follower_received_waits_for_the_leaders_own_feed() -> None:
@@ -266,9 +266,9 @@ def test_no_handoff_changes_the_order_however_far_apart_the_feeds_are(
     in_order = [int(key) for key in applied]
     assert in_order == sorted(in_order)
     assert len(set(applied)) == len(applied)
-    for one in made.values():
-        line = [*one.line.values()] + [waiting for waiting, _ in one.aside.values()]
-        assert one.size == sum(map(size_of, line))
+    for entry in made.values():
+        line = [*entry.line.values()] + [waiting for waiting, _ in entry.aside.values()]
+        assert entry.size == sum(map(size_of, line))
 
 
 def test_a_feed_that_never_brought_anything_of_a_stream_is_not_waited_for() -> None:

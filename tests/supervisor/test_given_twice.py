@@ -44,7 +44,7 @@ def test_repeated_keys_and_options_are_refused(tmp_path: Path, given: list[str],
         refused = run(*given, "--home", tmp_path)
         assert (refused.exit_code, says in refused.stderr) == (Exit.BAD_INPUT, True), refused.stderr
         assert "give it once" in refused.stderr
-        assert not [one for one in fake_supervisor.asked if isinstance(one, Send)]
+        assert not [request for request in fake_supervisor.asked if isinstance(request, Send)]
 
 
 def test_text_and_repeatable_options_are_accepted(tmp_path: Path) -> None:

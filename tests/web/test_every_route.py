@@ -28,8 +28,8 @@ def test_openapi_describes_exactly_the_existing_routes(served: Served) -> None:
     document = served.get("/openapi.json", role="")
     assert document["openapi"] == "3.1.0"
     described = {(path, method) for path, methods in document["paths"].items() for method in methods}
-    assert described == {(one.path, "post" if one.changes else "get") for one in OPERATIONS}
-    ids = [one["operationId"] for methods in document["paths"].values() for one in methods.values()]
+    assert described == {(operation.path, "post" if operation.changes else "get") for operation in OPERATIONS}
+    ids = [item["operationId"] for methods in document["paths"].values() for item in methods.values()]
     assert len(set(ids)) == len(ids)
     # A body is the very command that goes over the socket.
     deploy = document["components"]["schemas"]["Deploy"]["properties"]
@@ -63,7 +63,7 @@ def test_openapi_lists_the_possible_refusals_of_each_operation() -> None:
     assert codes("/api/rollback", "post") == handoff
     assert codes("/api/deploy", "post") == handoff | {"locked"}
     # One that nothing can be refused with is not in use. The method is refused where there is no operation.
-    assert {"method"} == set(STATUS) - set().union(*(one.codes for one in OPERATIONS))
+    assert {"method"} == set(STATUS) - set().union(*(operation.codes for operation in OPERATIONS))
 
 
 @pytest.mark.deep

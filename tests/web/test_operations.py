@@ -15,7 +15,7 @@ from .served import SOURCE, Served
 
 
 def web_process(live: Live) -> int:
-    found = [one for one in live_processes(live) if "neverblink.supervisor.web" in one[1]]
+    found = [process for process in live_processes(live) if "neverblink.supervisor.web" in process[1]]
     assert len(found) == 1, found
     return found[0][0]
 
@@ -31,7 +31,7 @@ def test_a_command_is_the_same_over_http_and_the_socket(served: Served) -> None:
     assert served.get("/api/status")["state"] == "paused"
     served.do("resume")
     newest = served.get("/api/audit?limit=2")["commands"]
-    assert [one["op"] for one in newest] == ["resume", "pause"]
+    assert [item["op"] for item in newest] == ["resume", "pause"]
     assert newest[1]["who"] == "anna (token a-operator)"
     assert newest[1]["why"] == "lunch"
     assert served.do("send", name="book")["value"]["ticks"] > 0

@@ -146,7 +146,7 @@ def test_the_page_can_deploy_pause_change_settings_roll_back_and_halt(shown: Ser
         )
         picture(page, "desk-light")
         assert complaints == []
-    done = [one["op"] for one in shown.get("/api/audit?limit=50")["commands"]]
+    done = [command["op"] for command in shown.get("/api/audit?limit=50")["commands"]]
     assert done[::-1] == ["deploy", "deploy", "pause", "resume", "settings", "rollback", "halt"]
     shown.live.audit()
 
@@ -315,4 +315,4 @@ def test_the_page_shows_the_state_now_and_at_an_earlier_point(shown: Served, bro
         )
         assert faults(page) == []
         # The browser itself reports that an answer was not 2xx.
-        assert all("404" in one for one in complaints)
+        assert all("404" in complaint for complaint in complaints)

@@ -225,5 +225,5 @@ def test_idle_connections_do_not_block_an_operator(apart: Served) -> None:
         assert apart.do("pause")["paused"]
         assert apart.get("/api/status")["paused"]
     finally:
-        for one in crowd:
-            one.close()
+        for item in crowd:
+            item.close()

@@ -25,7 +25,7 @@ def test_a_restarted_supervisor_reports_everything_that_the_previous_one_did(liv
         key: before[key] for key in same if key != "decisions"
     }
     assert [decision["name"] for decision in after["decisions"]] == ["enter"]
-    assert [decision["at"] for decision in after["decisions"]] == [one["at"] for one in before["decisions"]]
+    assert [decision["at"] for decision in after["decisions"]] == [item["at"] for item in before["decisions"]]
     (live.tmp / "decided").touch()
     live.ticks_on()
     assert live.status()["decisions"] == []

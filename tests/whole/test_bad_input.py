@@ -200,12 +200,12 @@ def test_garbage_and_100_mb_frames_on_the_request_socket_do_no_harm(lasting: Liv
         with context.socket(zmq.DEALER) as socket:
             socket.setsockopt(zmq.LINGER, 0)
             socket.connect(lasting.endpoint("requests"))
-            for one in junk:
-                socket.send(one)
-                assert socket.poll(5000), one
+            for data in junk:
+                socket.send(data)
+                assert socket.poll(5000), data
                 answer = socket.recv()
                 # In the language of the question, as far as it was any.
-                assert b"bad-request" in answer, (one, answer)
+                assert b"bad-request" in answer, (data, answer)
             for frames in ([b"a", b"b"], [b"", b"", b""], [b"x"] * 500):
                 socket.send_multipart(frames)
                 assert socket.poll(5000)
@@ -224,8 +224,8 @@ def test_garbage_and_100_mb_frames_on_the_request_socket_do_no_harm(lasting: Liv
         with zmq.Context[zmq.Socket[bytes]]() as context, context.socket(zmq.DEALER) as socket:
             socket.setsockopt(zmq.LINGER, 1000)
             socket.connect(lasting.endpoint(name))
-            for one in junk:
-                socket.send(one)
+            for data in junk:
+                socket.send(data)
     lasting.ticks_on()
     assert lasting.run("status").code == 0
 

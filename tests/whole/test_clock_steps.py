@@ -122,13 +122,13 @@ def test_a_supervisor_and_worker_stopped_together_resume_without_a_failover(live
     up = live.up(live.code("v0", COUNTER, watchdog=WATCHDOG))
     pid = live.book()["pid"]
     both = (up.pid, pid)
-    for one in both:
-        os.kill(one, signal.SIGSTOP)
+    for item in both:
+        os.kill(item, signal.SIGSTOP)
     try:
         time.sleep(3)
     finally:
-        for one in both:
-            os.kill(one, signal.SIGCONT)
+        for item in both:
+            os.kill(item, signal.SIGCONT)
     live.ticks_on()
     assert live.book()["pid"] == pid
     live.down()

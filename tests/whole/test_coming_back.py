@@ -142,7 +142,7 @@ def test_up_adopts_a_running_bot_whose_history_is_damaged_or_missing(
         before["release"],
     )
     # The old standby is unknown to the new supervisor, and another takes its place.
-    (standby,) = (one["pid"] for one in before["workers"] if one["pid"] != before["pid"])
+    (standby,) = (worker["pid"] for worker in before["workers"] if worker["pid"] != before["pid"])
     ends(standby)
     live.event(type="standby", state="ready")
     live.down()
@@ -172,9 +172,9 @@ def test_a_death_in_a_probation_without_a_missed_tick_needs_no_acknowledgement(l
     live.ended(deployment)
     live.ticks_on()
     # On a busy machine it may have cost one.
-    for one in live.ask("history")["outages"]:
-        assert one["missed"] or one["acknowledged"] is not None, one
-    assert all(one["missed"] for one in live.status()["outages"])
+    for outage in live.ask("history")["outages"]:
+        assert outage["missed"] or outage["acknowledged"] is not None, outage
+    assert all(outage["missed"] for outage in live.status()["outages"])
     live.down()
 
 

@@ -53,7 +53,7 @@ def test_idle_connections_do_not_keep_out_a_client_with_a_key(live: Live, to_eac
         assert (asked.code, asked.json["supervisor"]["pid"]) == (0, pid), asked.err
     live.ticks_on()
     listener = next(
-        one for one in psutil.Process(pid).children() if "neverblink.supervisor.sockets" in one.cmdline()
+        item for item in psutil.Process(pid).children() if "neverblink.supervisor.sockets" in item.cmdline()
     )
     # The bot does not depend on it.
     os.kill(listener.pid, signal.SIGKILL)

@@ -224,7 +224,7 @@ def test_a_push_waits_for_the_deployment_before_it_and_the_newest_is_deployed(li
     third.prints("waiting for the end of deployment 1")
     assert "is deployed in its place" in second.ends().err
     # A waiting push has a number already, and is in the history with its outcome.
-    waiting = [(one["deployment"], one["commit"]) for one in live.status()["waiting"]]
+    waiting = [(item["deployment"], item["commit"]) for item in live.status()["waiting"]]
     assert waiting == [(3, newest)]
     row = live.ask("history", deployment=2)
     assert (row["outcome"], row["subject"]) == ("aborted", "Second")
@@ -310,7 +310,7 @@ def test_a_pushed_but_undeployed_commit_is_reported_and_one_command_deploys_it(l
     assert pushing.push().err.strip() == "Everything up-to-date"
     up.prints(f"main of {pushing.bare} is 1 commit ahead of the running commit ({locked[:8]} Under a lock)")
     seen = live.status()["branches"]
-    assert [(one["commit"], one["ahead"], one["behind"], one["deployment"]) for one in seen] == [
+    assert [(event["commit"], event["ahead"], event["behind"], event["deployment"]) for event in seen] == [
         (locked, 1, 0, 0)
     ]
     assert deploy in live.run("status").out
@@ -320,7 +320,7 @@ def test_a_pushed_but_undeployed_commit_is_reported_and_one_command_deploys_it(l
     row = live.run("history", "2", "--json").json
     assert (row["commit"], row["ref"], row["why"]) == (locked, "main", "the freeze is over")
     seen = live.status()["branches"]
-    assert [(one["ahead"], one["deployment"], one["outcome"]) for one in seen] == [(0, 2, "done")]
+    assert [(event["ahead"], event["deployment"], event["outcome"]) for event in seen] == [(0, 2, "done")]
     # So does one that arrived while the bot was down, and the next `up` says so.
     live.down()
     off = pushing.change("While it is down")

@@ -61,7 +61,7 @@ def test_disk_use_and_open_files_stay_bounded_over_many_pushes(
     assert report["doubled"] == 0, report
     assert report["handoffs_total"] == pushes + 1
     mb = size(live.home / "releases") + size(live.home / "environments")
-    blackout = max(one["blackout_us"] for one in report["handoffs"]) / 1000
+    blackout = max(handoff["blackout_us"] for handoff in report["handoffs"]) / 1000
     say(
         f"{pushes + 1} pushes, {environments} environments built: {len(releases)} releases and {len(built)} "
         f"environments kept, {mb:.1f} MB; supervisor {files} files, {threads} threads, {memory / 1e6:.0f} MB; worker "
@@ -78,7 +78,7 @@ def closes(process: psutil.Process, most: int) -> None:
 
 
 def entries(place: Path) -> list[Path]:
-    return [one for one in place.iterdir() if not one.is_symlink() and not one.name.startswith(".")]
+    return [path for path in place.iterdir() if not path.is_symlink() and not path.name.startswith(".")]
 
 
 def size(place: Path) -> float:

@@ -51,7 +51,7 @@ def write(live: Live, name: str) -> int:
 def problem_of(live: Live, *fields: str) -> dict[str, Any]:
     """The first problem that is reported for one of these fields."""
     event = live.event(
-        lambda one: one["problem"] is not None and one["field"] in fields, type="state-problem"
+        lambda item: item["problem"] is not None and item["field"] in fields, type="state-problem"
     )
     return event["problem"]
 
@@ -69,9 +69,9 @@ def test_the_leader_tells_of_it_within_the_bound(live: Live, name: str, fields: 
     assert problem["kind"] == kind
     assert 0 <= problem["seq"] - wrote <= WITHIN_TICKS
     [seen] = [
-        one
-        for one in live.status_with(lambda status: status["problems"])["problems"]
-        if one["field"] == field
+        item
+        for item in live.status_with(lambda status: status["problems"])["problems"]
+        if item["field"] == field
     ]
     assert seen["path"] == field
     shown = live.run("status")
@@ -87,7 +87,7 @@ def test_it_is_told_when_the_value_is_right_again(live: Live) -> None:
     seen = live.status_with(lambda status: status["problems"] and status["problems"][0]["lines"])
     assert all(line.startswith("bot.py:") for line in seen["problems"][0]["lines"])
     write(live, "right")
-    live.event(lambda one: one["problem"] is None, type="state-problem", field="price")
+    live.event(lambda event: event["problem"] is None, type="state-problem", field="price")
     live.status_with(lambda status: not status["problems"])
 
 

@@ -41,7 +41,7 @@ def ready(live: Live, since: int = 0) -> str:
 
 
 def pid_of(live: Live, worker: str) -> int:
-    return next(one["pid"] for one in live.status()["workers"] if one["worker"] == worker)
+    return next(item["pid"] for item in live.status()["workers"] if item["worker"] == worker)
 
 
 @pytest.mark.parametrize("how", cases(DIES, "is killed"))
@@ -107,7 +107,7 @@ def test_the_standby_is_kept_during_a_deployment_and_replaced_once_the_new_relea
     )
     assert second != first
     live.event(type="worker-exited", worker=first)
-    assert [one["role"] for one in live.status()["workers"]].count("following") == 1
+    assert [worker["role"] for worker in live.status()["workers"]].count("following") == 1
     leader = live.book()["pid"]
     os.kill(leader, signal.SIGKILL)
     live.event(type="leader", worker=second, cause="failover")

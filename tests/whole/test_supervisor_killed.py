@@ -238,7 +238,7 @@ def three_generations(bot: GatedBot) -> None:
     new, number = bot.deploy("start")
     bot.waits(new, "start")
     bot.comes_back("preparing")
-    roles = {one["role"]: one["leaving"] for one in bot.live.status()["workers"]}
+    roles = {worker["role"]: worker["leaving"] for worker in bot.live.status()["workers"]}
     assert (
         roles.get("retired", "an earlier supervisor left it behind") == "an earlier supervisor left it behind"
     )
@@ -251,7 +251,7 @@ def three_generations(bot: GatedBot) -> None:
 def transferring(bot: GatedBot) -> None:
     """The new worker is stopped for a moment in which its supervisor sees that the old one has yielded."""
     new, number = bot.waiting()
-    pid = next(one["pid"] for one in bot.live.status()["workers"] if one["role"] == "following")
+    pid = next(worker["pid"] for worker in bot.live.status()["workers"] if worker["role"] == "following")
     os.kill(pid, signal.SIGSTOP)
     bot.open(bot.leads, "decide")
     bot.live.phase(number, "transferring")

@@ -28,7 +28,7 @@ class Generations(GatedBot):
 
     def alive(self) -> dict[str, int]:
         """The live workers, and their pids."""
-        return {one["worker"]: one["pid"] for one in self.live.status()["workers"]}
+        return {worker["worker"]: worker["pid"] for worker in self.live.status()["workers"]}
 
     def outcomes(self, *numbers: int) -> list[str]:
         """Their outcomes in the history, once the last one has ended."""

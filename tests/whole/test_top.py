@@ -58,8 +58,8 @@ def test_top_shows_a_deployment_a_pause_and_the_death_and_return_of_the_supervis
     assert max(map(len, once.out.splitlines())) <= int(live.environment["COLUMNS"])
     answer = live.run("top", "--json").json
     assert answer["status"]["worker"] == "w2"
-    assert [one["worker"] for one in answer["ticks"] if one["kind"] == "change"] == ["w1", "w2"]
-    seqs = [one["seq"] for one in answer["ticks"] if one["kind"] == "tick" and one["epoch"] == 2]
+    assert [tick["worker"] for tick in answer["ticks"] if tick["kind"] == "change"] == ["w1", "w2"]
+    seqs = [tick["seq"] for tick in answer["ticks"] if tick["kind"] == "tick" and tick["epoch"] == 2]
     assert seqs
     assert seqs == sorted(set(seqs))
     live.down()

@@ -77,7 +77,7 @@ def test_a_bot_a_home_and_a_hook_of_an_earlier_version_work_after_an_upgrade_and
     assert pushed.code == 0, pushed
     assert HANDED.search(pushed.err), pushed.err
     listed = live.run("history", "--json")
-    assert [one["id"] for one in listed.json["deployments"]] == [4, 3, 2, 1]
+    assert [deployment["id"] for deployment in listed.json["deployments"]] == [4, 3, 2, 1]
     assert live.ask("down")["stopped"]
     assert replaced.ends().code == 0
     report = live.audit()

@@ -55,7 +55,7 @@ def test_a_copied_home_runs_its_own_bot_and_leaves_the_original_alone(live: Live
         assert copy.book()["pid"] != worker
         assert copy.book()["ticks"] >= ran, "the journal is gone on from"
         copy.down()
-        assert not [one for one in copy.processes() if Path(one.cwd()).is_relative_to(copy.home)]
+        assert not [process for process in copy.processes() if Path(process.cwd()).is_relative_to(copy.home)]
         live.ticks_on()
         assert live.book()["pid"] == worker
         assert live.status()["outages"] == []
@@ -110,8 +110,8 @@ def test_an_emptied_home_is_recognised_through_a_symbolic_link(live: Live, by: s
     live.ticks_on()
     worker = live.book()["pid"]
     end(up)
-    for one in directory.iterdir():
-        shutil.rmtree(one) if one.is_dir() else one.unlink()
+    for path in directory.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     live.environment["NEVERBLINK_HOME"] = str(second)
     refused = live.run("up", "--project", code)
     assert refused.code == 5, refused
@@ -223,7 +223,7 @@ def test_code_of_another_bot_is_refused_without_change_bot(live: Live) -> None:
     assert refused.code == 2
     assert "name 'fox' becomes 'hen'" in one_line(refused)
     assert "--change-bot" in refused.err
-    kept = {one.name for one in (live.home / "releases").iterdir()}
+    kept = {path.name for path in (live.home / "releases").iterdir()}
     assert live.run("deploy", other).code == 2
     assert len(kept) == len(list((live.home / "releases").iterdir())), "nothing of it is left behind"
     checked = live.run("check", other)

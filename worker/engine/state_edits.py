@@ -132,7 +132,7 @@ def _set_row(replica: Replica, path: paths.Path, new: Any, whole: TypeSchema) ->
     rows, there = inside(about, whole, ""), key in table
     before = to_json(msgspec.msgpack.decode(replica.cells.encode(table[key])), rows, whole) if there else None
     if not there and len(path) > 2:
-        raise paths.no_part(path[:1], path[1], [key_text(to_json(one)) for one in table])
+        raise paths.no_part(path[:1], path[1], [key_text(to_json(item)) for item in table])
     wanted = paths.put(before, path[2:], new, rows, whole, path[:2])
     data = _encoded(wanted, rows, whole, path)
     old_row, touched = table.get(key), dict(table.touched)
@@ -165,9 +165,9 @@ def _key(
     part, why = path[1], "it is not a key of this table"
     found: list[Any] = []
     said = [part, *([int(part)] if isinstance(part, str) and part.removeprefix("-").isdecimal() else ())]
-    for one in said:
+    for item in said:
         try:
-            found.append(decode(msgspec.msgpack.encode(from_json(one, about, whole))))
+            found.append(decode(msgspec.msgpack.encode(from_json(item, about, whole))))
         except (*UNDECODABLE, NeverblinkError) as problem:
             why = reason(problem) if not isinstance(problem, NeverblinkError) else problem.message
     if not found:

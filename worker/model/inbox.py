@@ -503,16 +503,16 @@ class Inbox:
 
     def _drop_superseded(self, item: Item) -> bool:
         """Drop the events in `arrived` that have a later one in their stream; return whether there was one."""
-        latest: dict[str, Item] = {one.stream: one for one in self.arrived if one.stream}
+        latest: dict[str, Item] = {entry.stream: entry for entry in self.arrived if entry.stream}
         if item.stream:
             latest[item.stream] = item
         kept: deque[Item] = deque()
         before, self.arrived = self.arrived, kept
-        for one in before:
-            if one.kind == "event" and one.stream and latest[one.stream] is not one:
-                self._drop_arrived(one)
+        for entry in before:
+            if entry.kind == "event" and entry.stream and latest[entry.stream] is not entry:
+                self._drop_arrived(entry)
             else:
-                kept.append(one)
+                kept.append(entry)
         return len(kept) < len(before)
 
     def _drop_arrived(self, item: Item) -> None:

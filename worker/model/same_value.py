@@ -118,7 +118,7 @@ class Comparison:
     def _sets(self, written: Any, read: Any) -> Difference | None:
         if len(written) != len(read):
             return Difference("", written, read)
-        known = {one: one for one in written}
+        known = {entry: entry for entry in written}
         missing = object()
         for other in read:
             one = known.get(other, missing)

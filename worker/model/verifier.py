@@ -86,7 +86,9 @@ class Verifier:
 
     def stamp(self, seq: int, at: int) -> list[StateProblem]:
         """Return what is new since the last call, with the tick and the wall clock (ns) at which it was found."""
-        new = [msgspec.structs.replace(one, seq=seq, at=at) for one in self.problems.values() if not one.at]
+        new = [
+            msgspec.structs.replace(item, seq=seq, at=at) for item in self.problems.values() if not item.at
+        ]
         self.problems |= {problem.field: problem for problem in new}
         return new
 
@@ -206,7 +208,7 @@ class Verifier:
         self._note(name, problem, lines=lines)
         if problem is None:
             # What another one shared with this one may be its own now.
-            cells.unread.update(one.field for one in self.problems.values() if one.kind == "shared")
+            cells.unread.update(item.field for item in self.problems.values() if item.kind == "shared")
 
     def _take_rows(self) -> None:
         waiting, self._cells.unread_rows = self._cells.unread_rows, []
@@ -324,12 +326,12 @@ class Verifier:
             if other == name or mine.isdisjoint(theirs):
                 continue
             # An id may be of an object that is gone, and was given again: look at what is there now.
-            for one in mutables(self._cells.value(state, other), theirs & mine):
-                there = places(value, one)
+            for mutable in mutables(self._cells.value(state, other), theirs & mine):
+                there = places(value, mutable)
                 if there:
-                    elsewhere = _path(other, places(self._cells.value(state, other), one)[0])
+                    elsewhere = _path(other, places(self._cells.value(state, other), mutable)[0])
                     path = _path(name, there[0])
-                    return self._shared(name, path, self._cells.type_of(name), one, elsewhere)
+                    return self._shared(name, path, self._cells.type_of(name), mutable, elsewhere)
         return None
 
     def _shared(self, name: str, path: str, hint: Any, value: Any, other: str) -> StateProblem:

@@ -114,7 +114,7 @@ def test_rows_are_counted_and_values_named_by_their_path() -> None:
         1,
         1,
     )
-    assert {(one.path, one.there) for one in found.changes} == {
+    assert {(change.path, change.there) for change in found.changes} == {
         ("tags[1]", "both"),
         ("tags[2]", "after"),
         ("lots.y.size", "both"),

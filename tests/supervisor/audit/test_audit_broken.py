@@ -343,7 +343,7 @@ def test_damage_inside_a_snapshot_is_one_fault_for_the_audit_and_for_verify() ->
     snapshot = found.index(Segment(2, 0)) + 1
     found[snapshot + 1 :] = [Damage(2, 77, "a record's checksum does not match")]
     assert len(findings(audit(found))) == 1
-    assert [one.problem for one in JournalCheck().check(found).problems] == [
+    assert [problem.problem for problem in JournalCheck().check(found).problems] == [
         "a record's checksum does not match"
     ]
 
@@ -353,8 +353,8 @@ def test_the_audit_and_verify_find_the_same_breaks_of_the_chain() -> None:
         builder = JournalBuilder().begin().ticks(3)
         lie(builder)
         found = builder.found()
-        breaks = [one.text for one in audit(found).broken if one.invariant == 4]
-        assert [one.problem for one in JournalCheck().check(found).problems] == breaks, lie
+        breaks = [problem.text for problem in audit(found).broken if problem.invariant == 4]
+        assert [problem.problem for problem in JournalCheck().check(found).problems] == breaks, lie
 
 
 def _unrecorded(seq: int) -> str:

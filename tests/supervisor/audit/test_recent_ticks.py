@@ -22,7 +22,7 @@ def write(directory: Path, builder: JournalBuilder, upto: int | None = None) -> 
 
 
 def seqs(seen: list[Seen]) -> list[int]:
-    return [one.seq for one in seen if isinstance(one, RecentTick)]
+    return [event.seq for event in seen if isinstance(event, RecentTick)]
 
 
 def test_ticks_have_their_worker_and_times_and_a_handoff_is_reported(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_only_the_end_of_a_long_journal_is_read_and_the_worker_is_known(
     newest = [seq for seq in shown if seq > 100]
     assert 5 < len(newest) < 100
     assert newest == list(range(newest[0], 501))
-    assert {one.worker for one in strip.since()} == {"w2"}
+    assert {entry.worker for entry in strip.since()} == {"w2"}
     assert min(shown) > 50
     # One that looks rarely leaves out what is too far back, and goes on.
     builder.ticks(300)

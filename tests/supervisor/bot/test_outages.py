@@ -84,7 +84,7 @@ def test_leaders_that_die_before_they_have_ticked_belong_to_one_outage() -> None
     assert (here.last.deaths, here.last.successor) == (2, "")
     here.outages.succeeded(w2, w3, leads("first", 3))
     here.outages.ticked(w3, Handed(3, 0, "first", 9, 0, 0, 3))
-    assert [one.id for one in here.outages.unacknowledged] == [1]
+    assert [item.id for item in here.outages.unacknowledged] == [1]
     assert here.last.cause == "on_tick raised ValueError: 1"
 
 

@@ -25,7 +25,7 @@ class Bus:
 
     def take(self) -> list[StateProblemChanged]:
         published, self.events = self.events, []
-        return [one for one in published if isinstance(one, StateProblemChanged)]
+        return [item for item in published if isinstance(item, StateProblemChanged)]
 
 
 def report(*problems: StateProblem, role: Any = "leading") -> Report:
@@ -45,7 +45,7 @@ def test_a_problem_is_published_once_and_again_when_it_is_over() -> None:
     [event] = bus.take()
     assert (event.worker, event.field, event.problem) == ("w1", "price", PRICE)
     state.reported(member, report(GROUPS))
-    assert {(one.field, one.problem) for one in bus.take()} == {("price", None), ("groups", GROUPS)}
+    assert {(item.field, item.problem) for item in bus.take()} == {("price", None), ("groups", GROUPS)}
 
 
 def test_a_follower_says_nothing_about_the_leaders_state() -> None:

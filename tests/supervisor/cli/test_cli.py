@@ -85,7 +85,7 @@ def test_every_command_has_every_shared_option() -> None:
     for name in ("status", "deploy"):
         command = neverblink.get_command(click.Context(neverblink), name)
         assert command is not None
-        options = {option: one for one in command.params for option in one.opts}
+        options = {option: param for param in command.params for option in param.opts}
         assert all(
             getattr(options[option], "is_flag", False) is not valued for option, valued in SHARED.items()
         )

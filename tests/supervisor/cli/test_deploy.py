@@ -306,7 +306,7 @@ def test_ctrl_c_cancels_the_deployment_and_waits_for_its_end(tmp_path: Path, cod
         assert process.wait(30) == Exit.ABORTED
         assert "Ctrl-C: cancelling deployment 4; the bot goes on" in rest
         assert Abort(deployment=4) in [
-            msgspec.structs.replace(one, id="", who="", why="") for one in supervisor.asked
+            msgspec.structs.replace(request, id="", who="", why="") for request in supervisor.asked
         ]
         assert cancelled == [True]
 

@@ -92,7 +92,7 @@ def test_check_runs_the_check_as_a_deployment_would(home: Home, repository: Repo
     result = run("check")
     assert result.exit_code == Exit.DONE, result.output
     assert "    1s\n" in result.stdout
-    assert [one["check"] for one in json_of("check")["checks"]] == [
+    assert [check["check"] for check in json_of("check")["checks"]] == [
         "config",
         "release",
         "check",

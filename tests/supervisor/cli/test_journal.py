@@ -131,7 +131,7 @@ def test_verify_reports_a_missing_segment_a_lost_frame_and_a_broken_chain(
     builder.segment().ticks(2)
     paths = builder.write(home.journal)
     paths[1].unlink()
-    problems = [one["problem"] for one in json_of(home, "verify")["problems"]]
+    problems = [item["problem"] for item in json_of(home, "verify")["problems"]]
     assert problems[0] == "segment 3 comes after segment 1: one is missing"
     assert problems[1] == "segment 3 opens with the state as of frame 11, and the frames before it end with 7"
     del builder.records[-2]
@@ -168,9 +168,15 @@ def test_export_writes_everything_once_as_plain_data(home: Home, builder: Journa
     )
     builder.write(home.journal)
     found = lines(home)
-    assert [one["kind"] for one in found] == ["snapshot", *["frame"] * 7, "opened", "closed", *["frame"] * 6]
-    frames = [one for one in found if one["kind"] == "frame"]
-    assert [one["number"] for one in frames] == list(range(13))
+    assert [item["kind"] for item in found] == [
+        "snapshot",
+        *["frame"] * 7,
+        "opened",
+        "closed",
+        *["frame"] * 6,
+    ]
+    frames = [item for item in found if item["kind"] == "frame"]
+    assert [frame["number"] for frame in frames] == list(range(13))
     assert frames[0]["turn"] == "lead"
     assert frames[0]["about"]["worker"] == "w1"
     assert frames[4]["turn"] == "event"
@@ -183,18 +189,18 @@ def test_export_writes_everything_once_as_plain_data(home: Home, builder: Journa
     }
     assert last["traffic"]["waiting"][0]["data"] == {"pct": 2}
     assert last["prev"] == frames[-2]["digest"]
-    opened = next(one for one in found if one["kind"] == "opened")
+    opened = next(item for item in found if item["kind"] == "opened")
     assert (opened["name"], opened["seq"]) == ("enter", 1005)
 
 
 def test_export_takes_a_span_and_with_snapshots_the_state(home: Home, builder: JournalBuilder) -> None:
     builder.write(home.journal)
     found = lines(home, "--since", "1005", "--until", "1008")
-    assert [one["seq"] for one in found if one["kind"] == "frame"] == [1005, 1006, 1007, 1008]
+    assert [item["seq"] for item in found if item["kind"] == "frame"] == [1005, 1006, 1007, 1008]
     assert run(home, "export", "--since", "1008", "--until", "1005").exit_code == Exit.BAD_INPUT
-    kinds = [one["kind"] for one in lines(home, "--snapshots")]
+    kinds = [line["kind"] for line in lines(home, "--snapshots")]
     assert kinds.count("snapshot") == 2
-    (rows,) = [one for one in lines(home, "--snapshots") if one["kind"] == "rows"]
+    (rows,) = [line for line in lines(home, "--snapshots") if line["kind"] == "rows"]
     assert rows["rows"] == [["BTC", {"c": 7}]]
 
 
@@ -202,6 +208,6 @@ def test_export_reports_damage_and_continues(home: Home, builder: JournalBuilder
     path = builder.write(home.journal)[0]
     flip(path, path.stat().st_size - 1)
     found = lines(home)
-    (damage,) = [one for one in found if one["kind"] == "damage"]
+    (damage,) = [item for item in found if item["kind"] == "damage"]
     assert damage["segment"] == 1
     assert found[-1]["number"] == 11

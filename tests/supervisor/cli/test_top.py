@@ -302,7 +302,7 @@ def test_reported_ticks_are_shown_when_the_journal_cannot_be_read() -> None:
     )
     assert snapshot_after(here, *what).seen == []
     seen = snapshot_after(there, *what).seen
-    assert [(one.seq, one.worker) for one in seen] == [(5, "w1"), (6, "w1"), (7, "w2"), (7, "w2")]
+    assert [(event.seq, event.worker) for event in seen] == [(5, "w1"), (6, "w1"), (7, "w2"), (7, "w2")]
     assert isinstance(seen[2], LeaderChange)
     there.answered(QUIET)
     assert shown(there.picture())[4].startswith("── ticks, as reported now and then: at worst 0.07 ms late ─")

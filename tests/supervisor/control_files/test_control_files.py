@@ -79,12 +79,14 @@ class FilesOfAHome:
     async def wait_for_answer(self, id: str) -> Any:
         """Wait for the answer to this command."""
         status = await self.wait_for_status(
-            lambda status: any(one.id == id for one in status.control.answers)
+            lambda status: any(answer.id == id for answer in status.control.answers)
         )
-        return next(one for one in status.control.answers if one.id == id)
+        return next(answer for answer in status.control.answers if answer.id == id)
 
     async def wait_for_problem(self, text: str) -> None:
-        await self.wait_for_status(lambda status: any(text in one.text for one in status.control.problems))
+        await self.wait_for_status(
+            lambda status: any(text in problem.text for problem in status.control.problems)
+        )
 
     async def carry_out(self, command: Command, once: str) -> Answer:
         self.asked.append(command)
@@ -160,7 +162,7 @@ def test_a_command_is_carried_out_once_however_often_its_file_is_written(
         files.write({"id": "2", "op": "resume"})
         files.write({"id": "3", "op": "lock", "why": "x"})
         await files.wait_for_answer("3")
-        assert [op_of(one) for one in files.asked] == ["pause", "resume", "lock"]
+        assert [op_of(request) for request in files.asked] == ["pause", "resume", "lock"]
 
     # A poll so slow that only the watch notices it, or none but the poll.
     poll = 600_000_000_000 if file_watch else 5_000_000
@@ -177,7 +179,7 @@ def test_ids_are_remembered_across_restarts_and_so_are_answers(tmp_path: Path) -
         files.control.touch()
         files.write([{"id": "1", "op": "pause"}, {"id": "2", "op": "resume"}])
         await files.wait_for_answer("2")
-        assert [op_of(one) for one in files.asked] == ["resume"]
+        assert [op_of(request) for request in files.asked] == ["resume"]
 
     run_with_files(tmp_path, first)
     run_with_files(tmp_path, second)
@@ -198,7 +200,7 @@ def test_a_file_that_is_older_than_the_history_of_ids_is_not_carried_out(tmp_pat
     async def second(files: FilesOfAHome) -> None:
         # Written while no supervisor ran, and the history has all earlier ids: it is new.
         assert (await files.wait_for_answer("3")).status == "ok"
-        assert [one.id for one in files.asked] == ["3"]
+        assert [request.id for request in files.asked] == ["3"]
 
     run_with_files(tmp_path, first)
     (home / "control.json").write_text('[{"id": "1", "op": "pause"}, {"id": "3", "op": "resume"}]')
@@ -229,7 +231,7 @@ def test_a_reused_id_is_reported_and_not_carried_out(tmp_path: Path) -> None:
         files.write({"id": "2", "op": "resume"})
         await files.wait_for_answer("2")
         await files.wait_for_status(lambda status: not status.control.problems)
-        assert [op_of(one) for one in files.asked] == ["pause", "resume"]
+        assert [op_of(request) for request in files.asked] == ["pause", "resume"]
 
     run_with_files(tmp_path, act)
 
@@ -269,9 +271,9 @@ def test_a_bad_command_is_refused_with_a_hint_and_can_be_corrected(tmp_path: Pat
         await files.wait_for_problem("command 3 of 3 (pause) has no id")
         files.write([{"id": "1", "op": "pause"}, {"id": "2", "op": "resume"}])
         await files.wait_for_status(
-            lambda status: any(one.id == "1" and one.seq for one in status.control.answers)
+            lambda status: any(answer.id == "1" and answer.seq for answer in status.control.answers)
         )
-        assert [op_of(one) for one in files.asked] == ["resume", "pause"]
+        assert [op_of(request) for request in files.asked] == ["resume", "pause"]
         assert len([line for line in files.log if "puase" in line]) == 1
 
     run_with_files(tmp_path, act)
@@ -289,7 +291,7 @@ def test_a_half_written_file_is_read_again_and_a_broken_one_reported(tmp_path: P
         files.write({"id": "2", "op": "resume"})
         await files.wait_for_answer("2")
         await files.wait_for_status(lambda status: not status.control.problems)
-        assert [one.id for one in files.asked] == ["1", "2"]
+        assert [request.id for request in files.asked] == ["1", "2"]
 
     run_with_files(tmp_path, act)
 
@@ -343,7 +345,7 @@ def test_an_unacceptable_file_is_reported_and_stops_nothing(
         files.write({"id": "1", "op": "pause"})
         await files.wait_for_answer("1")
         await files.wait_for_status(lambda status: not status.control.problems)
-        assert [one.id for one in files.asked] == ["1"]
+        assert [request.id for request in files.asked] == ["1"]
 
     run_with_files(tmp_path, act)
 
@@ -451,7 +453,7 @@ def test_the_history_of_ids_is_bounded(tmp_path: Path) -> None:
         assert history.claim("n39", "pause", "d", "{}", 99, most=20) is not None
         assert history.claim("n25", "pause", "d", "{}", 99, most=20) is not None
         assert history.claim("n5", "pause", "d", "{}", 99, most=20) is None
-        assert [one.answer for one in history.settled(100)] == ['"35"', '"36"', '"37"', '"38"', '"39"']
+        assert [item.answer for item in history.settled(100)] == ['"35"', '"36"', '"37"', '"38"', '"39"']
 
 
 def _valid(schema: dict[str, Any], what: Any) -> bool:

@@ -161,7 +161,7 @@ def test_a_leader_that_died_without_a_supervisor_is_replaced_by_up(harness: Supe
     ends(pid)
     assert harness.play(nothing, code) == 0
     with HistoryDb.open(harness.home.database, "fox") as history:
-        assert [one.reason for one in history.workers()] == ["exit 0", "ended while no supervisor ran"]
+        assert [worker.reason for worker in history.workers()] == ["exit 0", "ended while no supervisor ran"]
 
 
 def test_a_bot_can_be_adopted_repeatedly(harness: SupervisorHarness) -> None:
@@ -239,5 +239,5 @@ def test_sockets_of_dead_workers_are_removed_and_those_of_live_workers_kept(tmp_
         made[-1].bind(str(tmp_path / name))
     sweep(tmp_path, living=["w2"])
     assert sorted(left.name for left in tmp_path.iterdir()) == ["w2.final.sock", "w2.sock"]
-    for one in made:
-        one.close()
+    for item in made:
+        item.close()

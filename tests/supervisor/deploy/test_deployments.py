@@ -106,7 +106,7 @@ def test_a_commit_is_deployed_and_the_history_knows_it(harness: SupervisorHarnes
         row = (await harness.ask(History())).result["deployments"][0]
         assert (row["commit"], row["subject"], row["ref"]) == (id, "earlier exits", "main")
         kept = (await harness.ask(Releases())).result["releases"]
-        assert [(one["commit"], one["author"]) for one in kept if one["commit"]] == [
+        assert [(record["commit"], record["author"]) for record in kept if record["commit"]] == [
             (id, "Anna <anna@example.org>")
         ]
         missing = await harness.ask(Deploy(repository=str(repository.directory), commit="0" * 40))
@@ -337,7 +337,7 @@ def test_a_follower_on_code_that_was_rolled_back_does_not_lead_when_the_leader_d
             lambda status: (
                 status["worker"] == "w1"
                 and status["deployment"] is None
-                and [one["role"] for one in status["workers"]] == ["leading", "following"]
+                and [worker["role"] for worker in status["workers"]] == ["leading", "following"]
             )
         )
         os.kill(status["pid"], signal.SIGKILL)

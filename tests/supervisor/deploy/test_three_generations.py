@@ -65,7 +65,7 @@ def test_a_second_deployment_prepares_during_a_probation_and_hands_over_after_it
         assert (await first).result["leader"] == "w2"
         assert (await second).result["leader"] == "w3"
         story = (await harness.ask(History(deployment=2))).result
-        assert [one["phase"] for one in story["phases"]][:3] == ["rehearsing", "prepared", "waiting"]
+        assert [phase["phase"] for phase in story["phases"]][:3] == ["rehearsing", "prepared", "waiting"]
         assert ("holding", "the probation of deployment 1") in [
             (step["step"], step["text"]) for step in story["steps"]
         ]
@@ -166,7 +166,7 @@ def test_a_queued_deployment_prepares_as_soon_as_one_of_two_has_ended(harness: S
         assert [worker["worker"] for worker in status["workers"]] == ["w1", "w2", "w3"]
         await harness.ask(Rollback(wait=True))
         assert refused(await first)[0] == "rolled-back"
-        assert [(await one).result["leader"] for one in (second, third)] == ["w3", "w4"]
+        assert [(await item).result["leader"] for item in (second, third)] == ["w3", "w4"]
 
     assert harness.play(scenario) == 0
 
@@ -206,7 +206,7 @@ def test_the_second_deployment_is_aborted_when_both_older_workers_die(harness: S
         first = await in_probation(harness)
         second = await prepared(harness)
         status = await harness.status()
-        pids = {one["worker"]: one["pid"] for one in status["workers"]}
+        pids = {worker["worker"]: worker["pid"] for worker in status["workers"]}
         # The guard is stopped, so that it cannot take the lease before it is dead.
         os.kill(pids["w1"], signal.SIGSTOP)
         os.kill(pids["w2"], signal.SIGKILL)
@@ -229,7 +229,7 @@ def test_a_stopped_guard_is_killed_when_the_leader_dies_and_the_bot_continues(
         one = await harness.running()
         first = await in_probation(harness)
         status = await harness.status()
-        pids = {one["worker"]: one["pid"] for one in status["workers"]}
+        pids = {worker["worker"]: worker["pid"] for worker in status["workers"]}
         os.kill(pids["w1"], signal.SIGSTOP)
         os.kill(pids["w2"], signal.SIGKILL)
         code, message = refused(await first)

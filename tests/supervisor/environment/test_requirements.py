@@ -154,7 +154,7 @@ def test_the_group_dev_is_for_the_check_and_groups_that_the_project_lists_are_fo
             if lock:
                 Path(place, "uv.lock").write_text(lock)
             found = [wanted(place, load(place), development=check) for check in (False, True)]
-            assert [one.groups for one in found if one] == [bots, checks]
+            assert [item.groups for item in found if item] == [bots, checks]
 
 
 def test_a_lock_with_a_neverblink_pins_it(place: Path) -> None:

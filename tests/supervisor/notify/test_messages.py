@@ -152,8 +152,8 @@ def test_a_leader_that_stays_slow_is_reported() -> None:
 )  # fmt: skip
 def test_each_kind_of_event_has_its_message(event: events.Event, kind: str | None) -> None:
     notes = MessageWriter("fox").of(event)
-    assert [one.kinds for one in notes] == ([(kind,)] if kind else [])
-    assert all(one.title.startswith("fox: ") for one in notes)
+    assert [item.kinds for item in notes] == ([(kind,)] if kind else [])
+    assert all(item.title.startswith("fox: ") for item in notes)
 
 
 # --- what is sent, and when

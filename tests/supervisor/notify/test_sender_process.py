@@ -186,7 +186,7 @@ def test_a_failing_target_neither_delays_nor_loses_messages_to_the_others() -> N
             )
             await logged.wait_for_line("notify refuses: messages arrive again")
             await logged.wait_for_line("notify unreachable: nothing arrives: ")
-            seen = {one.name: one for one in logged.notifier.seen}
+            seen = {event.name: event for event in logged.notifier.seen}
             assert (seen["fine"].state, seen["fine"].sent) == ("ready", 5)
             assert (seen["unreachable"].state, seen["unreachable"].waiting) == ("failing", 5)
             assert "refused" in seen["unreachable"].reason
@@ -244,7 +244,7 @@ def test_a_secret_appears_in_no_output(tmp_path: Path) -> None:
         shown = "\n".join(logged.log) + msgspec.json.encode(logged.notifier.seen).decode()
         for secret in ("p4ssw0rd", "t0ken", "h1dden", "123456789", "T0kenT0ken"):
             assert secret not in shown
-        assert [one.scheme for one in logged.notifier.seen] == ["json", ""]
+        assert [event.scheme for event in logged.notifier.seen] == ["json", ""]
         # Nor in what anybody can see of a process.
         for process in Path("/proc").iterdir():
             if process.name.isdecimal() and int(process.name) != os.getpid():

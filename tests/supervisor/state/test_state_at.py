@@ -175,8 +175,8 @@ def test_a_point_in_a_damaged_stretch_is_refused_with_the_nearest_states(tmp_pat
     damaged.write_bytes(data)
     refused = refusals(journal, history)
     assert 0 < len(refused) < 10
-    assert all(f"segment {int(damaged.stem)} is damaged" in one for one in refused)
-    assert all("the nearest states are tick" in one for one in refused)
+    assert all(f"segment {int(damaged.stem)} is damaged" in refusal for refusal in refused)
+    assert all("the nearest states are tick" in refusal for refusal in refused)
 
 
 def test_a_segment_that_is_missing_is_a_gap(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_a_segment_that_is_missing_is_a_gap(tmp_path: Path) -> None:
     paths[len(paths) // 2].unlink()
     refused = refusals(journal, history)
     assert 0 < len(refused) < len(history) // 2
-    assert all("one is missing" in one for one in refused)
+    assert all("one is missing" in refusal for refusal in refused)
 
 
 # another type of state
@@ -349,10 +349,10 @@ def test_decisions_since_a_point_have_their_outcomes(tmp_path: Path) -> None:
     ids = [next(iter(was[1])) for was in history.values() if was[1]]
     every = list(dict.fromkeys(ids))
     since = decisions_since(journal, -1)
-    assert [one.id for one in since] == every
-    assert {one.outcome for one in since} == {"done"}
+    assert [entry.id for entry in since] == every
+    assert {entry.outcome for entry in since} == {"done"}
     point = state_at(journal, Seq(int(every[2].split("-")[1])))
-    assert [one.id for one in decisions_since(journal, point.number)] == every[3:]
+    assert [entry.id for entry in decisions_since(journal, point.number)] == every[3:]
     assert decisions_since(journal, leader.replica.number) == []
 
 
@@ -371,5 +371,5 @@ def test_a_point_at_which_the_journal_could_not_be_written_is_refused_with_the_n
     leader.ticks(5)
     refused = refusals(tmp_path / "journal", Noting.history)
     assert 9 <= len(refused) < len(Noting.history)
-    assert all("could not be written" in one for one in refused)
-    assert all("the nearest states are tick" in one for one in refused)
+    assert all("could not be written" in refusal for refusal in refused)
+    assert all("the nearest states are tick" in refusal for refusal in refused)

@@ -160,7 +160,7 @@ def test_a_worker_whose_home_was_removed_is_found_and_blocks_a_second_bot(
         assert orphans(home) == []
         shutil.rmtree(home.path)
         Home.open(home.path)
-        assert [(one.pid, one.role) for one in orphans(home)] == [(worker.pid, "worker")]
+        assert [(orphan.pid, orphan.role) for orphan in orphans(home)] == [(worker.pid, "worker")]
         (home.journal / "00000001.journal").write_text("")
         assert worker.stdin is not None
         assert worker.stdout is not None
@@ -191,7 +191,7 @@ def test_a_worker_whose_home_was_replaced_by_a_backup_is_found(tmp_path: Path) -
         shutil.copytree(home.path, tmp_path / "backup", symlinks=True)
         shutil.rmtree(home.path)
         (tmp_path / "backup").rename(home.path)
-        assert [one.pid for one in orphans(home)] == [worker.pid]
+        assert [orphan.pid for orphan in orphans(home)] == [worker.pid]
 
 
 def test_a_mark_ends_with_its_process_and_a_forked_child_does_not_keep_it(tmp_path: Path) -> None:

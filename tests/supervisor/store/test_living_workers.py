@@ -19,7 +19,7 @@ def test_live_workers_are_known_workers_and_the_holder_of_the_lease(tmp_path: Pa
     known = WorkerRow("fox", "w1", "r1", os.getpid(), me, "", 0, None, None, "")
     assert survivors(home, [known]) == [], "a process without a file of this home is another home's"
     with (home.logs / "w1.log").open("w"):
-        assert [(one.worker, one.leads) for one in survivors(home, [known])] == [("w1", False)]
+        assert [(survivor.worker, survivor.leads) for survivor in survivors(home, [known])] == [("w1", False)]
     program = (
         "from neverblink.worker.io.lease import Lease\nimport sys\n"
         f"lease = Lease({str(home.lease)!r})\nlease.take('w9')\nprint(flush=True)\ninput()"
@@ -30,8 +30,10 @@ def test_live_workers_are_known_workers_and_the_holder_of_the_lease(tmp_path: Pa
         assert leader.stdin is not None
         assert leader.stdout is not None
         leader.stdout.readline()
-        assert [(one.worker, one.pid, one.leads) for one in survivors(home, [])] == [("w9", leader.pid, True)]
+        assert [(survivor.worker, survivor.pid, survivor.leads) for survivor in survivors(home, [])] == [
+            ("w9", leader.pid, True)
+        ]
         home.lease.write_bytes(b"not a lease at all" + b" " * 600)
-        assert [(one.worker, one.pid) for one in survivors(home, [])] == [("", leader.pid)]
+        assert [(survivor.worker, survivor.pid) for survivor in survivors(home, [])] == [("", leader.pid)]
         leader.stdin.close()
     assert survivors(home, []) == []

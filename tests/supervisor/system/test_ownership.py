@@ -20,12 +20,12 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can do what
 
 
 def belonging(path: Path) -> set[int]:
-    return {one.lstat().st_uid for one in (path, *path.rglob("*"))}
+    return {item.lstat().st_uid for item in (path, *path.rglob("*"))}
 
 
 def give(path: Path, user: int) -> None:
-    for one in (path, *path.rglob("*")):
-        os.lchown(one, user, user)
+    for item in (path, *path.rglob("*")):
+        os.lchown(item, user, user)
 
 
 def test_files_that_root_created_become_the_users_and_links_are_not_followed(

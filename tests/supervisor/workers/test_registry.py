@@ -51,7 +51,7 @@ def test_the_registry_keeps_only_the_last_workers_that_ended() -> None:
         registry.add(one)
         one.ended = Ended(number % 2, f"exit {number % 2}", number)
     registry.add(member("alive"))
-    assert [one.worker for one in registry.alive()] == ["alive"]
+    assert [item.worker for item in registry.alive()] == ["alive"]
     assert registry.get("w0") is None
     assert registry.get("w39") is not None
     failed = registry.last_failure()

@@ -62,7 +62,7 @@ def run(leader: JournalingLeader, key: str, name: str, **args: Any) -> Answered:
     """Have a command carried out, and return its answer."""
     leader.engine.ordered(Run(key, name, args))
     leader.ticks(2)
-    return next(one for one in leader.sent() if isinstance(one, Answered) and one.key == key)
+    return next(message for message in leader.sent() if isinstance(message, Answered) and message.key == key)
 
 
 def staged(tmp_path: Path, journal: Path, number: int) -> Path:
@@ -213,7 +213,7 @@ def test_a_command_that_comes_twice_restores_once(tmp_path: Path) -> None:
     file.unlink()
     leader.engine.ordered(Run("1", "state-restore", {"file": str(file)}))
     leader.ticks(2)
-    answers = [one for one in leader.sent() if isinstance(one, Answered)]
+    answers = [message for message in leader.sent() if isinstance(message, Answered)]
     assert answers == [first, first]
 
 

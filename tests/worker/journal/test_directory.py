@@ -58,10 +58,10 @@ def begin(journal: Journal, records: list[tuple[RecordKind, bytes]]) -> Position
 
 
 def read_on(journal: Journal, position: Position) -> Iterator[tuple[int, Entry | SegmentEnd]]:
-    for one in journal.stored():
-        if one.number >= position.segment:
-            offset = position.offset if one.number == position.segment else 0
-            yield from ((one.number, item) for item in journal.read(one.number, offset))
+    for entry in journal.stored():
+        if entry.number >= position.segment:
+            offset = position.offset if entry.number == position.segment else 0
+            yield from ((entry.number, item) for item in journal.read(entry.number, offset))
 
 
 def entries(journal: Journal, position: Position) -> list[Entry]:

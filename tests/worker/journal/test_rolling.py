@@ -141,7 +141,7 @@ def test_a_segment_rolls_only_when_its_frames_are_as_large_as_its_snapshot(tmp_p
     bot.stop()
     snapshot = 4000 * 50
     assert bot.journal.stored()[0].size > snapshot
-    frames = sum(one.size for one in bot.journal.stored()) - snapshot
+    frames = sum(item.size for item in bot.journal.stored()) - snapshot
     assert len(numbers(tmp_path)) - 1 <= frames // snapshot + 1
 
 

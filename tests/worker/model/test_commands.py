@@ -89,7 +89,7 @@ def test_an_undeclared_command_goes_to_on_command() -> None:
 
 def test_a_worker_reports_its_commands() -> None:
     offers = WorkerBot(Trading).offers()
-    assert [(one.name, one.help) for one in offers.commands] == [("buy", "Buy some."), ("slowly", "")]
+    assert [(item.name, item.help) for item in offers.commands] == [("buy", "Buy some."), ("slowly", "")]
     assert offers.commands[0].args["required"] == ["market"]
     assert offers.commands[0].args["properties"]["size"]["default"] == 1.0
     assert offers.halts

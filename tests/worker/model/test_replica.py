@@ -547,5 +547,5 @@ def test_an_unreadable_row_of_a_copy_is_reported_with_the_tables_name() -> None:
     leader.state.candles["1m"] = Candle(1.0)
     leader.turn()
     bus = followed(leader, replica(Renamed))
-    assert [type(one) for one in bus] == [Unreadable]
+    assert [type(item) for item in bus] == [Unreadable]
     assert "candles" in str(bus)

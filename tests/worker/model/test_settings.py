@@ -117,7 +117,9 @@ def test_a_change_of_settings_is_in_the_frame_of_its_turn_and_in_the_snapshot() 
         bot.set(max_position=4)
         bot.ticks(1)
         values = [frame.settings for frame in bot.frames]
-        assert [msgspec.msgpack.decode(one) for one in values if one is not None] == [{"max_position": 4}]
+        assert [msgspec.msgpack.decode(value) for value in values if value is not None] == [
+            {"max_position": 4}
+        ]
 
 
 def test_a_setting_unknown_to_the_new_code_is_kept_for_the_old_code() -> None:

@@ -242,9 +242,9 @@ def test_a_decision_whose_outcome_died_with_its_turn_stays_in_doubt_when_recover
     )
     replica, found = go_on(home, from_journal)
     assert (replica.position.segment, found.problem) == (int(past.newest[:8]) + 1, "")
-    assert [one.id for one in replica.in_doubt()] == [opened.id]
+    assert [item.id for item in replica.in_doubt()] == [opened.id]
     successor, _ = go_on(home)
-    assert [one.id for one in successor.in_doubt()] == [opened.id]
+    assert [item.id for item in successor.in_doubt()] == [opened.id]
 
 
 # --- an older format ---
