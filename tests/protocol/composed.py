@@ -25,7 +25,7 @@ from neverblink.protocol.seat import Seat
 from neverblink.protocol.seat_events import Role, SeatEvent
 
 from .machines import Machines
-from .said import Failing, Final, Frame, Took, show
+from .model_messages import Failing, Final, Frame, Took, show
 
 __all__ = [
     "FAR",

@@ -22,7 +22,7 @@ from neverblink.protocol.link import Follow, Lead, YieldTo
 from neverblink.protocol.seat_events import Role
 
 from .composed import FAR, SUPERVISOR, Model, State, World
-from .said import Declined, Failing, Final, Frame, Took
+from .model_messages import Declined, Failing, Final, Frame, Took
 
 __all__ = ["Move", "cuts", "make", "moves"]
 

@@ -2,56 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from typing import Any
-
 import msgspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from neverblink.protocol import stream
 from neverblink.protocol.journal import Position
-from neverblink.protocol.wire import MessageCodec, WireError
-
-from .codecs import damaged, garbage, kinds, messages, tag_of
-
-CODECS: list[tuple[MessageCodec[Any], Any]] = [
-    (stream.leader_codec, stream.LeaderMessage),
-    (stream.follower_codec, stream.FollowerMessage),
-]
-both = pytest.mark.parametrize(("codec", "union"), CODECS, ids=["leader", "follower"])
-each = pytest.mark.parametrize(
-    ("codec", "kind"),
-    [(codec, kind) for codec, union in CODECS for kind in kinds(union)],
-    ids=lambda value: value.__name__ if isinstance(value, type) else "",
-)
-
-
-@each
-@settings(max_examples=10)
-@given(data=st.data())
-def test_every_message_comes_back(
-    codec: MessageCodec[Any], kind: type[msgspec.Struct], data: st.DataObject
-) -> None:
-    message = data.draw(messages(kind))
-    assert codec.decode(codec.encode(message)) == message
-
-
-@both
-@settings(max_examples=50)
-@given(data=st.data())
-def test_garbage_never_raises_anything_but_wire_error(
-    codec: MessageCodec[Any], union: Any, data: st.DataObject
-) -> None:
-    body = data.draw(garbage | damaged(messages(union).map(codec.encode)))
-    with suppress(WireError):
-        assert isinstance(codec.decode(body), tuple(kinds(union)))
-
-
-def test_tags_of_messages_are_unique() -> None:
-    tags = [tag_of(kind) for _, union in CODECS for kind in kinds(union)]
-    assert len(tags) == len(set(tags))
+from neverblink.protocol.wire import WireError
 
 
 def test_a_followers_message_is_refused_from_a_leader() -> None:

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.whole.live import Live, ends
+from tests.whole.live import Live
 
+from ..processes import wait_for_end
 from .served import SOURCE, Served
 
 
@@ -129,7 +130,7 @@ def test_a_web_process_that_dies_is_restarted_without_affecting_a_tick(served: S
     died = web_process(served.live)
     leader = served.get("/api/status")["worker"]
     os.kill(died, signal.SIGKILL)
-    ends(died)
+    wait_for_end(died)
     served.answers()
     assert web_process(served.live) != died
     assert served.get("/api/status")["worker"] == leader
@@ -146,7 +147,7 @@ def test_the_web_process_ends_with_a_killed_supervisor_and_starts_with_the_next(
     died = web_process(live)
     up.kill()
     up.ends()
-    ends(died)
+    wait_for_end(died)
     with pytest.raises(ConnectionRefusedError):
         apart.ask("GET", "/api/status")
     live.start("up", "--project", code)
@@ -156,10 +157,10 @@ def test_the_web_process_ends_with_a_killed_supervisor_and_starts_with_the_next(
     again = web_process(live)
     assert ticks[0][0] < ticks[-1][0]
     replaced = live.up(code, "--replace")
-    ends(again)
+    wait_for_end(again)
     apart.answers()
     live.audit()
     last = web_process(live)
     assert live.ask("down")["stopped"]
     assert replaced.ends().code == 0
-    ends(last)
+    wait_for_end(last)

@@ -10,7 +10,9 @@ from pathlib import Path
 from neverblink.supervisor.config.addresses import WebSettings
 from neverblink.supervisor.store.state_dir import Home
 from neverblink.supervisor.web.web_process import WebProcess
-from tests.whole.live import WITHIN, ends
+from tests.whole.live import WITHIN
+
+from ..processes import wait_for_end
 
 SETTINGS = WebSettings("127.0.0.1", 1)
 
@@ -42,7 +44,7 @@ def test_a_hanging_web_process_is_killed_and_replaced(tmp_path: Path) -> None:
         await until(lambda: process.pid not in (0, first))
         assert any("killed by SIGKILL" in line for line in log)
         await process.close()
-        ends(first)
+        wait_for_end(first)
 
     asyncio.run(test())
 
@@ -67,7 +69,7 @@ def test_a_web_process_exits_on_request_or_is_killed(tmp_path: Path) -> None:
             process = web_process(tmp_path, source, [])
             pid = process.pid
             await process.close()
-            ends(pid)
+            wait_for_end(pid)
             assert process.pid == 0
 
     asyncio.run(test())

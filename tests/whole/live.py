@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import select
 import signal
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from neverblink.supervisor.audit.audit import audit
 from neverblink.supervisor.audit.reader import read_journal
 
 from ..as_user import as_user
+from ..processes import wait_for_end
 
 WITHIN = 30.0
 """Seconds after which any wait has failed."""
@@ -386,7 +386,7 @@ class Live:
                 process.kill()
             except psutil.NoSuchProcess:
                 continue
-            ends(process.pid)
+            wait_for_end(process.pid)
         self._context.destroy(linger=0)
 
     # parts
@@ -412,19 +412,6 @@ def written(file: Path) -> str:
         assert time.monotonic() < until, f"{file} was not written"
         time.sleep(0.01)
     return text
-
-
-def ends(pid: int) -> None:
-    """Wait until the process with this pid has ended (it may be a zombie)."""
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        readable, _, _ = select.select([fd], [], [], WITHIN)
-        assert readable, f"pid {pid} lives"
-    finally:
-        os.close(fd)
 
 
 def one_line(ended: CliResult) -> str:

@@ -13,8 +13,9 @@ import pytest
 import zmq
 
 from ..matrix import cases
+from ..processes import wait_for_end
 from .bots import COUNT, COUNTER, bot, loop
-from .live import Live, ends, one_line, unbroken
+from .live import Live, one_line, unbroken
 
 ABORTED, BAD_INPUT, BUSY, DOWN, ROLLED_BACK = 3, 2, 5, 8, 4
 
@@ -282,7 +283,7 @@ def test_up_after_a_kill_adopts_the_running_worker_or_else_recovers_from_the_jou
     up.kill()
     up.ends()
     os.kill(before["pid"], signal.SIGKILL)
-    ends(before["pid"])
+    wait_for_end(before["pid"])
     live.up(project)
     assert live.book()["ticks"] > before["ticks"]
     live.down()

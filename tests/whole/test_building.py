@@ -18,9 +18,10 @@ from neverblink.supervisor.environment.environments import Environments
 from neverblink.supervisor.environment.requirements import wanted
 from neverblink.supervisor.system.subprocess_runner import SubprocessRunner
 
+from ..processes import wait_for_end
 from ..supervisor.repository import Repository
 from .bots import COUNT, COUNTER, bot
-from .live import Live, ends, one_line, unbroken
+from .live import Live, one_line, unbroken
 from .wheels import LIBRARY, needs, wheel
 
 BUILDS = """
@@ -182,7 +183,7 @@ def test_a_library_damaged_before_an_unclean_end_is_reinstalled(live: Live) -> N
     for pid in (status["supervisor"]["pid"], status["pid"]):
         os.kill(pid, signal.SIGKILL)
     up.ends()
-    ends(status["pid"])
+    wait_for_end(status["pid"])
     library.write_text('VERSION = "0.1"\n')
     up = live.up(place)
     up.prints("building the environment again: ")

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from ..matrix import cases
+from ..processes import wait_for_end
 from .bots import COUNT, COUNTER, bot
-from .live import Live, ends
+from .live import Live
 
 
 def test_restart_replaces_the_process_and_no_tick_is_missed(live: Live) -> None:
@@ -21,7 +22,7 @@ def test_restart_replaces_the_process_and_no_tick_is_missed(live: Live) -> None:
     after = live.status()
     assert after["release"] == before["release"]
     assert after["pid"] != before["pid"]
-    ends(before["pid"])
+    wait_for_end(before["pid"])
     live.ticks_on()
     live.down()
     report = live.audit()
@@ -143,7 +144,7 @@ def test_up_adopts_a_running_bot_whose_history_is_damaged_or_missing(
     )
     # The old standby is unknown to the new supervisor, and another takes its place.
     (standby,) = (worker["pid"] for worker in before["workers"] if worker["pid"] != before["pid"])
-    ends(standby)
+    wait_for_end(standby)
     live.event(type="standby", state="ready")
     live.down()
     report = live.audit()
@@ -192,7 +193,7 @@ def test_a_pause_that_only_the_history_recorded_is_restored(live: Live) -> None:
     for pid in (status["supervisor"]["pid"], status["pid"]):
         os.kill(pid, signal.SIGKILL)
     up.ends()
-    ends(status["pid"])
+    wait_for_end(status["pid"])
     os.truncate(segment, before)
     live.up(code)
     after = live.status()

@@ -34,6 +34,17 @@ def segments(live: Live) -> list[Path]:
     return sorted((live.home / "journal").glob("*.journal"))
 
 
+def survives_a_kill(live: Live) -> None:
+    """Kill the leader: its successor recovers all of its ticks from the journal."""
+    before = live.book()
+    os.kill(before["pid"], signal.SIGKILL)
+    live.ticks_on()
+    assert live.book()["ticks"] >= before["ticks"]
+    live.down()
+    report = live.audit()
+    assert (report["ok"], report["doubled"], report["deaths_total"]) == (True, 0, 1), report
+
+
 def test_a_removed_journal_is_recreated_and_no_tick_is_missed(live: Live) -> None:
     live.up(live.code("v0", COUNTER))
     live.ticks_on()
@@ -88,13 +99,7 @@ def test_a_full_disk_stops_no_tick_and_is_reported_until_there_is_space(live: Li
     assert "the disk is full: free some space" in shown.out
     filler.unlink()
     live.event(type="journal", state="written")
-    before = live.book()
-    os.kill(before["pid"], signal.SIGKILL)
-    live.ticks_on()
-    assert live.book()["ticks"] >= before["ticks"]
-    live.down()
-    report = live.audit()
-    assert (report["ok"], report["doubled"], report["deaths_total"]) == (True, 0, 1), report
+    survives_a_kill(live)
 
 
 def test_a_directory_that_becomes_read_only_stops_no_handoff_and_no_tick(live: Live, disk: Path) -> None:
@@ -112,10 +117,4 @@ def test_a_directory_that_becomes_read_only_stops_no_handoff_and_no_tick(live: L
     finally:
         subprocess.run(["umount", str(disk)], check=True)
     live.event(type="journal", state="written")
-    before = live.book()
-    os.kill(before["pid"], signal.SIGKILL)
-    live.ticks_on()
-    assert live.book()["ticks"] >= before["ticks"]
-    live.down()
-    report = live.audit()
-    assert (report["ok"], report["doubled"], report["deaths_total"]) == (True, 0, 1), report
+    survives_a_kill(live)

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from ..matrix import cases
+from ..processes import wait_for_end
 from .bots import COUNTER, bot, waits
-from .live import CliProcess, Live, ends
+from .live import CliProcess, Live
 
 PARENT = """
 def on_start(self):
@@ -90,7 +91,7 @@ def test_a_supervisor_killed_in_the_probation_leaves_the_new_worker_leading_and_
     assert holder(live) == new
     # The rollback works without a supervisor.
     os.kill(new, signal.SIGKILL)
-    ends(new)
+    wait_for_end(new)
     ticking(live)
     assert holder(live) == old
     assert live.audit()["doubled"] == 0
@@ -103,7 +104,7 @@ def test_the_old_worker_exits_although_the_supervisor_is_killed_meanwhile(live: 
     live.prints("waits")
     end(up)
     (live.tmp / "retire").touch()
-    ends(old)
+    wait_for_end(old)
     ticking(live)
     assert live.audit()["missed"] == 0
 

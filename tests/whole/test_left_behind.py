@@ -7,8 +7,9 @@ import signal
 
 import psutil
 
+from ..processes import wait_for_end
 from .bots import COUNTER, bot
-from .live import Live, ends
+from .live import Live
 
 STARTS = bot(
     """
@@ -40,13 +41,13 @@ def up(live: Live, name: str = "v0") -> None:
 def test_child_processes_of_the_old_worker_end_with_a_deployment(live: Live) -> None:
     up(live)
     live.deploy(live.code("v1", COUNTER))
-    ends(children(live)[0])
+    wait_for_end(children(live)[0])
 
 
 def test_child_processes_of_a_killed_leader_end(live: Live) -> None:
     up(live)
     os.kill(live.book()["pid"], signal.SIGKILL)
-    ends(children(live)[0])
+    wait_for_end(children(live)[0])
     live.ticks_on()
 
 
@@ -62,7 +63,7 @@ def test_child_processes_of_a_worker_that_died_without_a_supervisor_end_when_one
     leader = live.book()["pid"]
     supervisor.kill()
     os.kill(leader, signal.SIGKILL)
-    ends(leader)
+    wait_for_end(leader)
     assert runs(children(live)[0])
     live.up(code)
-    ends(children(live)[0])
+    wait_for_end(children(live)[0])

@@ -18,8 +18,9 @@ import msgspec
 import pytest
 import zmq
 
+from ..processes import wait_for_end
 from .bots import bot
-from .live import NEVERBLINK, WITHIN, Live, ends, one_line
+from .live import NEVERBLINK, WITHIN, Live, one_line
 from .pushing import HANDED, Pushing
 from .terminal import Terminal
 
@@ -241,7 +242,7 @@ def test_a_push_reports_correctly_whether_the_bot_runs(live: Live) -> None:
     assert "but the bot runs the code it ran before, without a supervisor" in pushing.push().err
     for process in live.processes():
         process.kill()
-        ends(process.pid)
+        wait_for_end(process.pid)
     pushing.change("third")
     refused = pushing.push().err
     assert "NOT DEPLOYED: the push arrived, but the bot does not run" in refused

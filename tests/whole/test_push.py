@@ -11,8 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from ..processes import wait_for_end
 from .bots import COUNTER, bot, waits
-from .live import Live, ends, written
+from .live import Live, written
 from .pushing import HANDED, Pushing
 
 
@@ -290,7 +291,7 @@ def test_neither_a_killed_pusher_nor_a_killed_hook_cancels_the_deployment(live: 
         push.ends()
         gate.touch()
         assert live.ended(number)["outcome"] == "done", live.story()
-        ends(hook.pid)
+        wait_for_end(hook.pid)
     live.down()
     assert live.audit()["doubled"] == 0
 

@@ -14,8 +14,9 @@ from neverblink.supervisor.audit.reader import read_journal
 from neverblink.supervisor.audit.scope import Moment
 
 from ..matrix import cases
+from ..processes import wait_for_end
 from .bots import bot
-from .live import Live, ends, unbroken, written
+from .live import Live, unbroken, written
 from .pushing import HANDED, Pushing
 from .wheels import LIBRARY, needs
 
@@ -129,7 +130,7 @@ def test_killing_uv_aborts_the_deployment_and_leaves_no_process_or_file(live: Li
     assert "error: NOT DEPLOYED" in output
     assert "uv was killed by SIGKILL" in output
     assert f"{before} leads; the bot was not interrupted." in output
-    ends(building)
+    wait_for_end(building)
     left = {entry.name for entry in (live.home / "environments").iterdir() if entry.name.startswith(".")}
     assert left <= {".of", ".wheels"}
     live.ticks_on()

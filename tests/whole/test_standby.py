@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from ..matrix import cases
+from ..processes import wait_for_end
 from .bots import COUNTER, bot
-from .live import Live, ends
+from .live import Live
 from .test_killed import end
 
 DIES = {
@@ -210,7 +211,7 @@ def test_the_standby_takes_over_without_a_supervisor(live: Live) -> None:
     up.kill()
     up.ends()
     os.kill(old, signal.SIGKILL)
-    ends(old)
+    wait_for_end(old)
     latest = max(map(int, live.printed("tick")))
     live.prints("tick", lambda lines: max(map(int, lines)) > latest + 5)
     os.kill(standby, signal.SIGKILL)

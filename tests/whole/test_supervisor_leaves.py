@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .live import Live, ends, one_line
+from ..processes import wait_for_end
+from .live import Live, one_line
 from .test_killed import holder
 from .test_supervisor_killed import GatedBot
 
@@ -60,6 +61,6 @@ def test_down_with_leave_workers_reports_the_workers_that_keep_running(live: Liv
     bot.ends(number, "done")
     new_leader = holder(live)
     live.down()
-    ends(new_leader)
+    wait_for_end(new_leader)
     report = live.audit()
     assert (report["missed"], report["doubled"]) == (0, 0)

@@ -12,8 +12,9 @@ from neverblink.protocol.lease import decode_file
 
 from ..chaos.nemesis_home import cut_power
 from ..matrix import cases
+from ..processes import wait_for_end
 from .bots import COUNTER, bot
-from .live import Live, ends, unbroken
+from .live import Live, unbroken
 
 
 def test_a_rollback_in_the_probation_returns_to_the_old_process_with_the_newest_state(live: Live) -> None:
@@ -142,11 +143,9 @@ def test_rolled_back_code_does_not_lead_again_when_the_old_worker_dies_at_once(l
     live.status()
     # The stopped supervisor cannot dismiss the new worker before the old one has led and died.
     os.kill(up.pid, signal.SIGSTOP)
-    until = time.monotonic() + 30
-    while _epoch(live) < 3:
-        assert time.monotonic() < until, "the old worker does not lead again"
+    _wait_for_epoch(live, 3)
     os.kill(before["pid"], signal.SIGKILL)
-    ends(before["pid"])
+    wait_for_end(before["pid"])
     os.kill(up.pid, signal.SIGCONT)
     outcome = live.ended(number)["outcome"]
     live.event(lambda event: event["worker"] and event["epoch"] > 3, type="leader")
@@ -166,10 +165,7 @@ def test_code_in_probation_does_not_lead_again_after_a_power_cut(live: Live) -> 
     # When this is answered, the command is sent. The history never learns that the new worker has led.
     live.status()
     os.kill(up.pid, signal.SIGSTOP)
-    until = time.monotonic() + 30
-    while _epoch(live) < 2:
-        assert time.monotonic() < until, "the new worker does not lead"
-        time.sleep(0.001)
+    _wait_for_epoch(live, 2)
     cut_power(live.processes())
     up.ends()
     live.up(code)
@@ -180,7 +176,9 @@ def test_code_in_probation_does_not_lead_again_after_a_power_cut(live: Live) -> 
     live.down()
 
 
-def _epoch(live: Live) -> int:
-    holder = decode_file((live.home / "lease").read_bytes())
-    assert holder is not None
-    return holder.epoch
+def _wait_for_epoch(live: Live, epoch: int) -> None:
+    """Wait until a worker has taken the lease under this epoch."""
+    until = time.monotonic() + 30
+    while (holder := decode_file((live.home / "lease").read_bytes())) is None or holder.epoch < epoch:
+        assert time.monotonic() < until, f"the lease is still under {holder}"
+        time.sleep(0.001)

@@ -15,8 +15,9 @@ import pytest
 from neverblink.supervisor.system.process import is_stopped
 
 from ..matrix import cases
+from ..processes import wait_for_end
 from .bots import COUNT, bot
-from .live import WITHIN, Live, ends, one_line
+from .live import WITHIN, Live, one_line
 from .test_killed import end, ticking
 
 COUNTER = bot(COUNT, tick="50ms")
@@ -91,7 +92,7 @@ def test_up_is_refused_when_the_home_of_a_running_bot_was_removed_and_rescue_rec
     assert psutil.pid_exists(worker)
     (code / "bot.py").write_text(source)
     live.up(code, "--rescue")
-    ends(worker)
+    wait_for_end(worker)
     book = live.book()
     assert book["pid"] != worker
     assert book["ticks"] > 0, "the state was rescued from the living worker"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -26,6 +25,7 @@ from neverblink.supervisor.store.living_workers import HomeInUse
 from neverblink.supervisor.system.process import alive
 from neverblink.supervisor.workers.leftovers import sweep
 
+from ...processes import wait_for_end
 from ..supervisor_harness import WITHIN, SupervisorHarness
 
 
@@ -78,18 +78,6 @@ def left(harness: SupervisorHarness) -> list[int]:
         return []
     with HistoryDb.open(harness.home.database, "fox") as history:
         return [worker.pid for worker in history.remaining() if alive(worker.pid, worker.started)]
-
-
-def ends(pid: int) -> None:
-    """Wait for the end of a process that is not our child."""
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        assert select.select([fd], [], [], WITHIN)[0]
-    finally:
-        os.close(fd)
 
 
 async def nothing(harness: SupervisorHarness) -> None:
@@ -158,7 +146,7 @@ def test_a_leader_that_died_without_a_supervisor_is_replaced_by_up(harness: Supe
         pass
     (pid,) = left(harness)
     os.kill(pid, signal.SIGKILL)
-    ends(pid)
+    wait_for_end(pid)
     assert harness.play(nothing, code) == 0
     with HistoryDb.open(harness.home.database, "fox") as history:
         assert [worker.reason for worker in history.workers()] == ["exit 0", "ended while no supervisor ran"]
@@ -215,7 +203,7 @@ def test_down_ends_an_adopted_bot(harness: SupervisorHarness) -> None:
         pass
     (pid,) = left(harness)
     assert harness.play(scenario, code) == 0
-    ends(pid)
+    wait_for_end(pid)
 
 
 def test_a_deployment_kept_by_another_version_does_not_prevent_adoption(harness: SupervisorHarness) -> None:

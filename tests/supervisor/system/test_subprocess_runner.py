@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import select
 import subprocess
 import sys
 from collections.abc import Coroutine
@@ -14,6 +13,8 @@ from typing import Any
 import pytest
 
 from neverblink.supervisor.system.subprocess_runner import NICE, RunCancelled, SubprocessRunner
+
+from ...processes import wait_for_end
 
 MINUTE = 60_000_000_000
 HANGS = "sleep 1000 & echo $!; exec sleep 1000"
@@ -29,19 +30,6 @@ def run(
 ) -> Coroutine[Any, Any, int]:
     command = ["/bin/sh", "-c", script]
     return runner.run(command, cwd=tmp, environment=os.environ, within=within, say=heard.append)
-
-
-async def is_gone(pid: int) -> None:
-    """Wait for its end; it may stay a zombie until its new parent reaps it."""
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        readable, _, _ = await asyncio.to_thread(select.select, [fd], [], [], 20)
-        assert readable, f"pid {pid} lives"
-    finally:
-        os.close(fd)
 
 
 def test_lines_of_output_are_passed_on_as_plain_text(runner: SubprocessRunner) -> None:
@@ -76,7 +64,7 @@ def test_children_of_a_command_end_with_it(runner: SubprocessRunner) -> None:
     async def scenario() -> None:
         heard: list[str] = []
         assert await run(runner, "sleep 1000 >/dev/null 2>&1 & echo $!", heard) == 0
-        await is_gone(int(heard[0]))
+        await asyncio.to_thread(wait_for_end, int(heard[0]))
 
     asyncio.run(asyncio.wait_for(scenario(), 20))
 
@@ -93,7 +81,7 @@ def test_children_in_their_own_session_end_with_it(runner: SubprocessRunner) -> 
             )
             == 0
         )
-        await is_gone(int(heard[0]))
+        await asyncio.to_thread(wait_for_end, int(heard[0]))
 
     asyncio.run(asyncio.wait_for(scenario(), 20))
 
@@ -116,7 +104,7 @@ asyncio.run(chores.run(command, cwd=root, environment=os.environ, within={MINUTE
         assert supervisor.stdout is not None
         started = int(supervisor.stdout.readline())
         supervisor.kill()
-    asyncio.run(asyncio.wait_for(is_gone(started), 20))
+    wait_for_end(started)
 
 
 def test_a_command_that_exceeds_its_time_limit_is_ended(runner: SubprocessRunner) -> None:
@@ -125,7 +113,7 @@ def test_a_command_that_exceeds_its_time_limit_is_ended(runner: SubprocessRunner
         with pytest.raises(RunCancelled, match="longer than 300ms"):
             await run(runner, HANGS, heard, 300_000_000)
         for line in heard:
-            await is_gone(int(line))
+            await asyncio.to_thread(wait_for_end, int(line))
 
     asyncio.run(asyncio.wait_for(scenario(), 20))
 
@@ -150,7 +138,7 @@ def test_a_cancellation_ends_the_command_and_prevents_the_next(
         runner.cancel("cancelled by anna")
         with pytest.raises(RunCancelled, match="cancelled by anna"):
             await running
-        await is_gone(int(heard[0]))
+        await asyncio.to_thread(wait_for_end, int(heard[0]))
         assert not (tmp_path / "running").exists()
         with pytest.raises(RunCancelled, match="cancelled by anna"):
             await run(runner, "true", heard)

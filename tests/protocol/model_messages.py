@@ -1,4 +1,4 @@
-"""What is said in the composed model: the stream between leader and follower without its content, and all in words."""
+"""The messages of the composed model: the stream between leader and follower without content, and all in words."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Declined(msgspec.Struct, frozen=True):
 
 
 def show(message: Any) -> str:
-    """Say a message in one line."""
+    """Return a message as one line of text."""
     match message:
         case h.Seen(role=role, loaded=loaded, epoch=epoch):
             return f"Report({role}{', loaded' if loaded else ''}, epoch {epoch})"
