@@ -30,8 +30,8 @@ notes = st.builds(Note, anything, st.text(max_size=20)) | st.builds(Ping, st.int
 
 
 def put(value: bytes) -> bytes:
-    """A note that says `value`, which is msgpack."""
-    return b"\x82\xa4type\xa4note\xa4said" + value
+    """A note with `value`, which is msgpack."""
+    return b"\x82\xa4type\xa4note\xa5value" + value
 
 
 @given(notes)
