@@ -21,6 +21,8 @@ class BotCheck(msgspec.Struct, frozen=True):
     interval: int | None = None
     windows: tuple[WindowSpec, ...] = ()
     schema: tuple[int, str] | None = None
+    warnings: tuple[str, ...] = ()
+    """What is probably not meant, such as a handler with a typo."""
 
 
 def check(target: str) -> BotCheck:
@@ -39,4 +41,4 @@ def check(target: str) -> BotCheck:
             False, f"importing {target.partition(':')[0]} failed: {type(problem).__name__}: {problem}"
         )
     windows = tuple(window.spec for window in bot.windows)
-    return BotCheck(True, "", bot.interval, windows, (schema.version, schema.fingerprint))
+    return BotCheck(True, "", bot.interval, windows, (schema.version, schema.fingerprint), bot.warnings)

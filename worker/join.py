@@ -168,6 +168,7 @@ class LoopBot:
     commands: Mapping[str, Declared] = {}
     listens = True
     halts = True
+    warnings: tuple[str, ...] = ()
     derives: Literal["", "on_load", "on_state"] = ""
 
     def __init__(

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import warnings
 from collections.abc import Awaitable, Iterable
 from datetime import UTC, datetime
 from types import TracebackType
@@ -389,7 +390,10 @@ class Simulation(Generic[S]):
         return [process for process in self._processes.values() if process.runtime.alive]
 
     def _spawn(self, worker: str, bot: type[Worker[Any]]) -> None:
-        self._processes[worker] = SimulatedProcess(self._world, worker, WorkerBot(bot))
+        declared = WorkerBot(bot)
+        for warning in declared.warnings:
+            warnings.warn(f"bot {declared.name}: {warning}", stacklevel=3)
+        self._processes[worker] = SimulatedProcess(self._world, worker, declared)
 
     def _next_moment(self) -> int:
         moments = [process.engine.wake_at() for process in self._alive()]

@@ -24,6 +24,7 @@ from .model.handler_types import Event, InDoubt, Tick, Timer
 from .model.inbox import Inbox, InboxBound
 from .model.migration import Migrations
 from .model.verifier import VerificationFailed, Verifier
+from .runtime.class_names import handler_problem, name_warnings
 from .runtime.declaration import (
     BotError,
     codecs_of,
@@ -300,7 +301,10 @@ class WorkerBot:
             )
         self.worker = cls()
         bot = self.worker
+        if problem := handler_problem(cls, Worker, bot):
+            raise BotError(f"bot {self.name}: {problem}")
         self.commands: Mapping[str, Declared] = _commands_of(cls)
+        self.warnings = name_warnings(cls, Worker, bot, self.commands)
         self.listens = _has_own(cls, "on_command")
         self.halts = _has_own(cls, "on_halt")
         self.settings = settings_of(

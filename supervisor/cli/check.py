@@ -161,9 +161,9 @@ def finding_of(config: Config, finding: dict[str, Any]) -> CheckResult:
     windows: list[Any] = finding.get("windows") or []
     if windows:
         parts.append(f"{len(windows)} window{'s' if len(windows) > 1 else ''}")
-    return CheckResult(
-        "bot", True, ", ".join([*parts, f"its state encodes (schema {_version(finding.get('schema'))})"])
-    )
+    parts.append(f"its state encodes (schema {_version(finding.get('schema'))})")
+    warnings = [str(warning) for warning in cast("list[Any]", finding.get("warnings") or [])]
+    return CheckResult("bot", None if warnings else True, "; ".join([", ".join(parts), *warnings]))
 
 
 def _notify(config: Config, context: CommandContext) -> CheckResult:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -98,7 +98,7 @@ def diagram() -> str:
     ways: dict[tuple[Role, Role], list[str]] = {}
     tried: set[tuple[Role, type]] = set()
     for role, event in product(seat.RULES, EVENTS):
-        kind: type[Any] = type(event)
+        kind = cast("type[Any]", type(event))
         rule = seat.RULES[role].get(kind)
         if rule is None:
             continue

@@ -17,7 +17,7 @@ from ...protocol.wire import PROTOCOL
 from ..engine.engine import Engine
 from ..engine.session import BotSession
 from ..engine.turns import Bot
-from ..io.output import WorkerOutput, unfailing_output
+from ..io.output import WorkerOutput, report, unfailing_output
 from ..model.cells import Cells
 from ..model.inbox import Inbox, InboxBound
 from ..model.migration import Migrations
@@ -36,6 +36,8 @@ class Runnable(Bot, Protocol):
     migrations: Migrations
     modules: tuple[str, ...]
     """Where its code is, to name a line of it."""
+    warnings: tuple[str, ...]
+    """What is probably not meant in its class."""
     remember: tuple[int, int]
     """How many applied keys are remembered, and for how long (ns)."""
     hold_events: int
@@ -67,6 +69,8 @@ class Bootstrap:
 
     def engine(self, bot: Runnable) -> Engine:
         """Make the engine of `bot`, with its `Hello` sent, about to start. Raises what a bad state type raises."""
+        for warning in bot.warnings:
+            report(f"warning: bot {bot.name}: {warning}")
         engine = build_engine(self.me, bot, self.runtime, imported=self.runtime.clock.mono() - self._began)
         if self._output is not None:
             self._output.position = lambda: (engine.replica.epoch, engine.leading.seq)
