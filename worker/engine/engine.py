@@ -35,6 +35,7 @@ from ..replication.journal_writer import JournalWriter
 from ..replication.last_readable import resume_readable
 from ..replication.publisher import Publisher, StateStream
 from ..replication.recovery import catch_up, from_journal
+from .inbox_log import InboxLog
 from .leading import Leading, LeaseLost
 from .refresh import Refresh
 from .report_counters import ReportCounters
@@ -72,6 +73,7 @@ class Engine:
         self.leading = Leading(me, bot, parts, self._counters, io)
         self.following = Following(me, hello.pid, self.seat, replica, io)
         replica.cells.guard_by(self.leading.turns)
+        self._inbox_log = InboxLog(replica.inbox, io.clock.mono)
         replica.cells.pace.clock = io.clock.mono
         self.left: seat.ExitProcess | None = None
         """How this worker has left, None before. Then no work remains, and its process may end."""
@@ -594,6 +596,7 @@ class Engine:
         # Notices a step of the clock when it happens, even if ticks are far apart.
         self._io.clock.wall()
         self._announce()
+        self._inbox_log.look()
         if self.seat.role is Role.FOLLOWING:
             self._feed_all(self.following.heartbeat(now, self.leading.turns.tick_due()))
         elif self.seat.order is not None and self._running is not None and self._running.turn is not None:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from neverblink.worker import Worker
+from neverblink.worker import InboxBound, Worker
 from neverblink.worker.engine.batch_limit import MOST_EVENTS, BatchLimit
 from neverblink.worker.runtime.declaration import BotError
 from neverblink.worker.testing import Simulation
@@ -129,7 +129,6 @@ def test_a_bot_with_on_event_and_on_events_is_refused_with_the_mend() -> None:
     ],
 )
 def test_a_bad_declaration_is_refused_and_named(attributes: dict[str, Any], problem: str) -> None:
-    from neverblink.worker import InboxBound
 
     bound = attributes.get("inbox_bound")
     if isinstance(bound, dict):
@@ -162,3 +161,25 @@ def test_a_batch_just_before_a_tick_is_smaller() -> None:
     full = limit.events(10**9)
     assert 1 <= limit.events(limit.longest // 4) <= full // 4
     assert limit.events(-5) == full
+
+
+def test_the_log_says_what_the_inbox_could_not_keep_or_put_in_order(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    class Small(Bot):
+        inbox_bound = InboxBound(events=2, when_full="drop-oldest")
+
+    with Simulation(Small) as bot:
+        bot.put_all([(f"k{n}", n) for n in range(5)])
+        bot.ticks(3)
+    with Simulation(Bot) as bot:
+        bot.put("n1", {}, stream="s", n=1)
+        bot.put("n4", {}, stream="s", n=4)
+        bot.ticks(15)
+        bot.put("again", {}, stream="s", n=4)
+        bot.ticks(15)
+    said = capfd.readouterr().err
+    assert "the inbox was full (at most 2 events and 33,554,432 bytes wait): 3 events were dropped" in said
+    assert "2 numbers of event streams did not come within hold_events" in said
+    assert "last 2 to 3 of stream 's'" in said
+    assert "because an event with their number was applied before: last event 'again', number 4" in said
