@@ -14,7 +14,8 @@ turn that wrote it. `check_all` and `check_changed` do all of it at once, for ch
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -44,10 +45,11 @@ _CELLS_EVERY = 5_000_000_000
 """Each `Cell` is looked at so often, ns, for a change without a touch."""
 _ROWS = 32
 """So many rows are read back at a time."""
-_MOST_ROWS = 65_536
-"""Of more rows than these that wait, the oldest are passed over."""
+_MOST_TURNS = 256
+"""Of the rows that were written in more turns than these and wait, the oldest are passed over."""
 _HURRY_AT_MOST = 1_000_000
 """A leader without any time between turns reads back what takes less than this, ns, in the turns' time."""
+_END = object()
 
 
 class VerificationFailed(StateError):
@@ -74,11 +76,13 @@ class Verifier:
         self._objects: dict[str, Any] = {}
         """What stood in each cell then."""
         self._cost: dict[str, int] = {}
-        """What reading back a cell took last time, ns, and a row of a table."""
-        self.rows: dict[str, dict[Any, None]] = {}
-        """Rows that wait, by their keys, for each table."""
+        """What reading back a cell took last time, ns."""
+        self.rows: deque[tuple[str, Iterator[Any]]] = deque()
+        """Rows that wait: a table, and the keys that one turn has written there."""
         self._bad_rows: dict[str, Any] = {}
         """The key of a row that was found wrong, for each table that has one."""
+        self._row_cost = _OVERHEAD
+        """What reading back a row took last time, ns."""
         self._looked: set[str] = set()
         """The fields with a problem whose lines were looked for."""
         self.next_at = 0
@@ -111,9 +115,8 @@ class Verifier:
             for name in sorted(self._cells.unread):
                 self._check_cell(state, name, lines=True)
         self._take_rows()
-        for table in list(self.rows):
-            while table in self.rows:
-                self._check_rows(state, table, _MOST_ROWS, lines=True)
+        while self.rows:
+            self._check_rows(state, _ROWS, lines=True)
         return list(self.problems.values())
 
     # --- in spare time ---
@@ -165,13 +168,13 @@ class Verifier:
             self._cost[name] = clock() - now
             if clock() - began > _SLICE and _ROOMY * self._cost[name] > until - now:
                 return clock() - began
-        for table in list(self.rows):
+        while self.rows:
             now = clock()
-            takes = _ROWS * (self._cost.get(table) or _OVERHEAD)
-            if now + takes > until:
-                continue
-            count = self._check_rows(state, table, _ROWS, lines=until - now > _LINES_TAKE)
-            self._cost[table] = (clock() - now) // max(1, count)
+            fit = min(_ROWS, (until - now) // max(1, self._row_cost))
+            if fit < 1 or now - began > _SLICE:
+                break
+            count = self._check_rows(state, fit, lines=until - now > _LINES_TAKE)
+            self._row_cost = (clock() - now) // max(1, count)
         return clock() - began
 
     # --- one cell, and rows ---
@@ -212,25 +215,27 @@ class Verifier:
 
     def _take_rows(self) -> None:
         waiting, self._cells.unread_rows = self._cells.unread_rows, []
-        for table, keys in waiting:
-            rows = self.rows.setdefault(table, {})
-            rows.update(dict.fromkeys(keys))
-            for key in [*rows][: max(0, len(rows) - _MOST_ROWS)]:
-                del rows[key]
+        # They are not looked at here: there may be a million.
+        self.rows.extend((table, iter(keys)) for table, keys in waiting)
+        while len(self.rows) > _MOST_TURNS:
+            self.rows.popleft()
 
-    def _check_rows(self, state: Any, table: str, most: int, *, lines: bool) -> int:
-        """Read back some of the rows that wait, and how many those were. One that was found wrong is among them."""
+    def _check_rows(self, state: Any, most: int, *, lines: bool) -> int:
+        """Read back some of the rows that wait, and return how many those were."""
         cells = self._cells
-        waiting, rows = self.rows[table], cells.rows_of(state, table)
-        key_type, row_type = cells.row_types(table)
         count = 0
-        while waiting and count < most:
-            key = next(iter(waiting))
-            del waiting[key]
+        while self.rows and count < most:
+            table, keys = self.rows[0]
+            key = next(keys, _END)
+            if key is _END:
+                self.rows.popleft()
+                continue
+            count += 1
+            rows = cells.rows_of(state, table)
+            key_type, row_type = cells.row_types(table)
             if key not in rows:
                 self._forget_row(table, key)
                 continue
-            count += 1
             row = rows[key]
             comparison = Comparison(cells.encode, cells.codecs)
             where = f"[{key!r}]"
@@ -252,8 +257,6 @@ class Verifier:
                     problem = self._unreadable(table, key, key_type, f" key {key!r}", str(reason))
             self._bad_rows[table] = key
             self._note(table, problem, lines=lines)
-        if not waiting:
-            del self.rows[table]
         return count
 
     def _forget_row(self, table: str, key: Any) -> None:
