@@ -13,9 +13,20 @@ from .keys import Keys
 from .logline import Format
 from .wire import UNDECODABLE
 
-__all__ = ["SOURCES", "VARIABLE", "Assignment", "AssignmentError", "decode_assignment", "encode_assignment"]
+__all__ = [
+    "CHECK_JOURNAL",
+    "SOURCES",
+    "VARIABLE",
+    "Assignment",
+    "AssignmentError",
+    "decode_assignment",
+    "encode_assignment",
+]
 
 VARIABLE = "NEVERBLINK_ASSIGNMENT"
+
+CHECK_JOURNAL = "NEVERBLINK_CHECK_JOURNAL"
+"""Names to `--check` a journal whose state the bot's code is compared with."""
 
 SOURCES = "src"
 """The directory in a release that may contain the bot's module, instead of the top."""
@@ -70,6 +81,12 @@ class Assignment(msgspec.Struct, frozen=True):
     """The limit on open files (RLIMIT_NOFILE) that processes forked by the bot are given; 0 for the worker's own."""
     home_id: str = ""
     """The home's id: later there may be another home at the same path."""
+    drop: tuple[str, ...] | None = None
+    """The fields whose values may be lost when it takes over another release's state: see `state_changes`. None from a
+    supervisor that cannot say it: then it refuses nothing."""
+    recovers: bool = False
+    """It is started because the leader died, and no operator has named the code. It leads even if values are lost, but
+    paused."""
     keys: Keys | None = None
     """The keys to authenticate with. Only the pipe has them, no argument and no environment variable."""
 

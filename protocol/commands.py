@@ -141,6 +141,8 @@ class Deploy(Request, frozen=True, tag="deploy"):
     """Hand over although the configuration has another `name` or `bot` than the bot that runs."""
     as_read: bool = False
     """Hand over although values of the state do not read back as they were written: the new code gets what it reads."""
+    drop: tuple[str, ...] = ()
+    """Fields of the state whose values may be lost, as in `realised` or `positions.size`."""
 
 
 class Abort(Request, frozen=True, tag="abort"):
@@ -158,6 +160,8 @@ class Rollback(Request, frozen=True, tag="rollback"):
     release: str = ""
     wait: bool = False
     force: bool = False
+    drop: tuple[str, ...] = ()
+    """As of `deploy`."""
 
 
 class Pause(Request, frozen=True, tag="pause"):

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from .frame import Schema
+from .state_changes import StateChanges
 from .window import WindowSpec
 from .wire import MessageCodec, VersionRange
 
@@ -269,6 +270,9 @@ class Rehearsed(msgspec.Struct, frozen=True, tag="rehearsed"):
     rows: int
     took: int
     rollback: str
+    changes: StateChanges | None = None
+    """What becomes of the leader's state in this code. None for one in the same schema, and from a release that cannot
+    say it."""
 
 
 class Holding(msgspec.Struct, frozen=True, tag="holding"):
@@ -334,6 +338,10 @@ class Recovered(msgspec.Struct, frozen=True, tag="recovered"):
     """Frames are missing, or may be: the worker leads paused until an operator runs `resume`."""
     left_out: str = ""
     """Which frames are not in my state because I cannot read them, and why; "" when all are. Then I lead paused."""
+    changes: StateChanges | None = None
+    """As in `Rehearsed`."""
+    dropped: str = ""
+    """Why values of the state are lost in this code, which no operator has named: I lead paused, too."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
@@ -342,6 +350,8 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     phase: str
     reason: str
     traceback: str
+    changes: StateChanges | None = None
+    """As in `Rehearsed`, when the state was read and values of it would be lost."""
 
 
 class DecisionOpened(msgspec.Struct, frozen=True, tag="opened"):

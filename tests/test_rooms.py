@@ -30,7 +30,7 @@ ROOMS: dict[str, str] = {
     ),
     "worker/testing": "protocol protocol/handoff worker/engine worker/worker worker/simulation",
     "worker/main": "protocol worker/io worker/runtime worker/worker worker/join",
-    "worker/check": "protocol worker/io worker/worker worker/main",
+    "worker/check": "protocol worker/io worker/worker worker/main worker/model worker/journal worker/replication",
     "worker/__main__": "protocol worker/io worker/main worker/check",
     # supervisor
     "supervisor": "",

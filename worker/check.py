@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import time
+from pathlib import Path
+
 import msgspec
 
+from ..protocol.assignment import CHECK_JOURNAL
 from ..protocol.errors import NeverblinkError
+from ..protocol.journal import JournalError
+from ..protocol.state_changes import StateChanges
 from ..protocol.window import WindowSpec
+from ..protocol.wire import WireError
 from .io.output import report_exception
+from .journal.directory import JournalDirectory
 from .main import find
+from .model.inbox import Inbox
+from .model.replica import Replica
+from .replication.replay import SegmentReplay, restore
 from .worker import WorkerBot
 
 __all__ = ["BotCheck", "check"]
@@ -23,6 +36,10 @@ class BotCheck(msgspec.Struct, frozen=True):
     schema: tuple[int, str] | None = None
     warnings: tuple[str, ...] = ()
     """What is probably not meant, such as a handler with a typo."""
+    changes: StateChanges | None = None
+    """How the state in the journal differs in this code; None when it is of the same type, or there is none."""
+    unreadable: str = ""
+    """Why this code cannot read the state in the journal."""
 
 
 def check(target: str) -> BotCheck:
@@ -41,4 +58,33 @@ def check(target: str) -> BotCheck:
             False, f"importing {target.partition(':')[0]} failed: {type(problem).__name__}: {problem}"
         )
     windows = tuple(window.spec for window in bot.windows)
-    return BotCheck(True, "", bot.interval, windows, (schema.version, schema.fingerprint), bot.warnings)
+    changes, unreadable = _compared(bot, os.environ.get(CHECK_JOURNAL, ""))
+    return BotCheck(
+        True,
+        "",
+        bot.interval,
+        windows,
+        (schema.version, schema.fingerprint),
+        bot.warnings,
+        changes,
+        unreadable,
+    )
+
+
+def _compared(bot: WorkerBot, directory: str) -> tuple[StateChanges | None, str]:
+    """Read the state at the end of the journal, and change nothing there."""
+    if not directory:
+        return None, ""
+    journal = JournalDirectory(Path(directory), "process")
+    cells = bot.cells()
+    replica = Replica(cells, cells.schema, bot.migrations, Inbox(time.time_ns, lambda: None, *bot.remember))
+    try:
+        numbers = [segment.number for segment in journal.stored()]
+        for at in reversed(range(len(numbers))):
+            with contextlib.suppress(JournalError, WireError):
+                offset = restore(replica, journal, numbers[at], strict=True)
+                SegmentReplay(replica, journal, strict=True).read(numbers[at:], offset)
+                break
+    except NeverblinkError as problem:
+        return None, problem.message
+    return replica.changes(), ""

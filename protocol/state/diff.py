@@ -15,7 +15,7 @@ from .path import Path, shown
 from .typed_json import TypeSchema, key_text, looked_up
 from .values import StateValues
 
-__all__ = ["FieldDiff", "RowsDiff", "StateDiff", "ValueChange", "state_diff", "type_words"]
+__all__ = ["FieldDiff", "RowsDiff", "StateDiff", "ValueChange", "expanded", "state_diff", "type_words"]
 
 
 class ValueChange(msgspec.Struct, frozen=True):
@@ -79,7 +79,7 @@ def state_diff(before: StateValues, after: StateValues, limit: int = 100) -> Sta
             continue
         types = type_words(before.about(name), before.types), type_words(after.about(name), after.types)
         known = bool(before.types and after.types)
-        if known and _expanded(before.about(name), before.types) != _expanded(after.about(name), after.types):
+        if known and expanded(before.about(name), before.types) != expanded(after.about(name), after.types):
             fields.append(FieldDiff(name, "retyped", *types))
         if name in before.tables and name in after.tables:
             found = _rows(before, after, name, changes)
@@ -228,22 +228,22 @@ def _equal(before: Any, after: Any) -> bool:
     return before == after and type(cast("object", before)) is type(cast("object", after))
 
 
-def _expanded(about: Any, whole: TypeSchema, above: tuple[str, ...] = ()) -> Any:
+def expanded(about: Any, whole: TypeSchema, above: tuple[str, ...] = ()) -> Any:
     """A type with all that it refers to, and without what does not matter to its bytes."""
     if isinstance(about, list):
-        return [_expanded(item, whole, above) for item in cast("list[Any]", about)]
+        return [expanded(item, whole, above) for item in cast("list[Any]", about)]
     if not isinstance(about, dict):
         return about
     fields = cast("dict[str, Any]", about)
     if name := fields.get("$ref"):
         if name in above:
             return {"$ref": above[::-1].index(name)}
-        return _expanded(dict(looked_up(fields, whole)), whole, (*above, name))
+        return expanded(dict(looked_up(fields, whole)), whole, (*above, name))
     found: dict[str, Any] = {}
     for key, one in fields.items():
         if key == "properties":
             properties = cast("dict[str, Any]", one)
-            found[key] = {name: _expanded(about, whole, above) for name, about in properties.items()}
+            found[key] = {name: expanded(about, whole, above) for name, about in properties.items()}
         elif key not in ("title", "default", "$defs"):
-            found[key] = _expanded(one, whole, above)
+            found[key] = expanded(one, whole, above)
     return found

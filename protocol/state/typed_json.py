@@ -32,6 +32,7 @@ __all__ = [
     "is_scalar",
     "key_text",
     "looked_up",
+    "member_of",
     "to_json",
 ]
 
@@ -117,6 +118,11 @@ def looked_up(about: TypeSchema, whole: TypeSchema) -> TypeSchema:
     """`about`, or what it refers to."""
     name = str(about.get("$ref", "")).rpartition("/")[2]
     return cast("Mapping[str, TypeSchema]", whole.get("$defs", {})).get(name, ANYTHING) if name else about
+
+
+def member_of(about: TypeSchema, whole: TypeSchema, value: Any) -> TypeSchema:
+    """The schema of `value`, decoded from msgpack without types: of a union, the member that it is."""
+    return _member(about, whole, value, packed=True)
 
 
 def is_scalar(value: Any) -> bool:

@@ -92,12 +92,17 @@ class LiveBot:
 
     # starting and stopping
 
-    async def start(self, release: Release, config: Config) -> None:
-        """Start the first worker and have it lead. Raises `StartFailed`, and then no worker is left."""
+    async def start(
+        self, release: Release, config: Config, drop: tuple[str, ...] = (), *, recovers: bool = False
+    ) -> None:
+        """Start the first worker and have it lead. Raises `StartFailed`, and then no worker is left.
+
+        `drop` and `recovers` are as in `WorkerPool.start`.
+        """
         self.hang_monitor.begin()
         self._arrive()
         self.state.add_run(release, config)
-        await self._bring_up.bring_up(release, config)
+        await self._bring_up.bring_up(release, config, drop=drop, recovers=recovers)
         self._begun()
 
     def keep_starting(self, release: str, reason: str) -> None:
@@ -106,14 +111,16 @@ class LiveBot:
         self._begun()
         self._recovery.begin(release, reason, self.leadership.look, failed=True)
 
-    async def start_again(self, release: Release, config: Config, why: str) -> bool:
+    async def start_again(
+        self, release: Release, config: Config, why: str, drop: tuple[str, ...] = ()
+    ) -> bool:
         """Start a bot without a leader from its journal. Raises `StartFailed`, and then it still has no leader.
 
-        Returns False when another worker leads by then.
+        `drop` is as in `WorkerPool.start`. Returns False when another worker leads by then.
         """
         self.state.add_run(release, config)
         try:
-            started = await self._recovery.start_again(release, config, why)
+            started = await self._recovery.start_again(release, config, why, drop)
         except StartFailed:
             self.leadership.start_failed()
             raise

@@ -40,16 +40,22 @@ class BringUp:
         self._pool = pool
 
     async def bring_up(
-        self, release: Release, config: Config, unless: Callable[[], str] = lambda: ""
+        self,
+        release: Release,
+        config: Config,
+        unless: Callable[[], str] = lambda: "",
+        *,
+        drop: tuple[str, ...] = (),
+        recovers: bool = False,
     ) -> bool:
         """Start a worker and wait until it, or another worker, leads; return whether this one does.
 
         `unless()` returns why the start is no longer wanted, "" while it is. Raises `StartFailed` when the worker
-        never led; its process has ended then.
+        never led; its process has ended then. `drop` and `recovers` are as in `WorkerPool.start`.
         """
         worker = self._pool.next_worker()
         try:
-            member = self._pool.start(worker, release, config)
+            member = self._pool.start(worker, release, config, drop=drop, recovers=recovers)
         except SpawnError as problem:
             raise StartFailed(self._state.bus.bot, problem.message, "") from None
         within = config.handoff.start_within

@@ -120,7 +120,9 @@ class CrashRecovery:
         self._task = asyncio.get_running_loop().create_task(self._recover(release, failed=failed))
         self._task.add_done_callback(lambda _: done())
 
-    async def start_again(self, release: Release, config: Config, why: str) -> bool:
+    async def start_again(
+        self, release: Release, config: Config, why: str, drop: tuple[str, ...] = ()
+    ) -> bool:
         """Start a bot without a leader from its journal, on this release instead of the one that would be next.
 
         Returns False when another worker leads by then. Raises `StartFailed`, and then the recovery continues as
@@ -135,7 +137,7 @@ class CrashRecovery:
             before = self._state.down, self._state.recovering
             self._state.down, self._state.recovering = "", why
             try:
-                led = await self._bring_up.bring_up(release, config)
+                led = await self._bring_up.bring_up(release, config, drop=drop)
             except StartFailed:
                 self._state.down, self._state.recovering = before
                 raise
@@ -219,7 +221,7 @@ class CrashRecovery:
                 run = await self._find(release)
                 self._state.add_run(*run)
             await self._bring_up.bring_up(
-                *run, unless=lambda: "an operator named other code" if self._asked else ""
+                *run, unless=lambda: "an operator named other code" if self._asked else "", recovers=True
             )
         finally:
             self._trying = False

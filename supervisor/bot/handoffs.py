@@ -39,8 +39,13 @@ class Handoffs:
         *,
         force: bool,
         rehearse_only: bool,
+        drop: tuple[str, ...] = (),
+        again: bool = False,
     ) -> None:
-        """Begin a handoff from the leader to a new worker on `release`; it waits for a handoff in its probation."""
+        """Begin a handoff from the leader to a new worker on `release`; it waits for a handoff in its probation.
+
+        `drop` names the fields whose values may be lost; `again` says that the release is a kept one.
+        """
         state = self._state
         # A worker handles orders by increasing number, and queued deployments can begin out of sequence.
         given = [member.report.order for member in state.registry.alive() if member.report is not None]
@@ -56,7 +61,9 @@ class Handoffs:
             granted=state.epoch,
         )
         handoff.after = state.drivers[-1].handoff.deployment if state.drivers else 0
-        self._add_driver(handoff, release, config, listener).begin()
+        driver = self._add_driver(handoff, release, config, listener)
+        driver.progress.again = release.id if again else ""
+        driver.begin(drop)
 
     def take_up(
         self, record: HandoffRecord, release: Release, config: Config, listener: HandoffListener

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from ...protocol.events import JournalChanged, JournalState
 from ...protocol.link import Recovered, Report
+from ...protocol.state_changes import WOULD_DROP
 from ...protocol.status import JournalSeen
 from ..system.event_bus import EventBus
 from ..workers.registry import Member
@@ -42,7 +43,7 @@ class JournalHealth:
     def recovered(self, member: Member, message: Recovered) -> None:
         """Handle the report of a new leader on what it found in the journal."""
         state: JournalState = "recovered" if message.problem else "read"
-        if message.lossy or message.left_out:
+        if message.lossy or message.left_out or message.dropped:
             state = "left-out" if message.left_out else "lost"
         self._tell(member, state, _describe(message), message.segment)
 
@@ -64,7 +65,8 @@ def journal_of(member: Member | None) -> JournalSeen | None:
     if member is None or journal is None:
         return None
     found = member.recovered
-    lossy = found is not None and (found.problem or found.lossy or found.left_out)
+    paused = found is not None and (found.lossy or found.left_out or found.dropped)
+    lossy = found is not None and (found.problem or paused)
     return JournalSeen(
         journal.segment,
         journal.size,
@@ -85,6 +87,11 @@ def _describe(found: Recovered) -> str:
         text += f"; {found.left} bytes after it in segment {found.segment} are not whole records"
     if found.problem:
         text += f"; {found.problem}"
+    if found.dropped:
+        text += (
+            f"; this code has dropped {found.dropped.removeprefix(WOULD_DROP).partition(': ')[0]}: it is paused. The "
+            "journal has the values (`neverblink state show --at`). Compare, and then run `neverblink resume`"
+        )
     if found.left_out:
         text += f"; {found.left_out}: it is paused. {_MEND}"
     elif found.lossy:

@@ -17,8 +17,10 @@ import click
 import msgspec
 
 from ...protocol import duration, size
+from ...protocol.assignment import CHECK_JOURNAL
 from ...protocol.commands import Deploy
 from ...protocol.errors import NeverblinkError
+from ...protocol.state_changes import StateChanges, refusal, refused
 from ..api.client import CommandFault, Unreachable
 from ..config.config import Config, ConfigError, load
 from ..environment.import_check import check_import
@@ -86,8 +88,8 @@ def check(context: CommandContext, path: Path | None, no_rehearsal: bool) -> Don
             ready = _prepare(context, directory, config, place, found)
             bot = _import(ready, context) if ready is not None else None
         if bot is not None and found("bot", bot.ok, bot.detail) and not no_rehearsal:
-            rehearsal = _rehearse(context, directory)
-            found("rehearsal", rehearsal.ok, rehearsal.detail)
+            for result in _rehearse(context, directory, ready or config):
+                found(result.check, result.ok, result.detail)
     ok = all(finding.ok is not False for finding in findings)
     return Done({"ok": ok, "checks": msgspec.to_builtins(findings)}, Exit.DONE if ok else Exit.BROKEN)
 
@@ -214,7 +216,8 @@ def _release(directory: Path, config: Config, home: Path) -> CheckResult:
         return CheckResult("release", None if warnings else True, "; ".join([about, *warnings]))
 
 
-def _rehearse(context: CommandContext, directory: Path) -> CheckResult:
+def _rehearse(context: CommandContext, directory: Path, config: Config) -> list[CheckResult]:
+    """The rehearsal, and what becomes of the state: of the one that runs, or of the one in the journal."""
     silent = Screen(io.StringIO())
     try:
         with context.client() as client, Interrupts() as interrupts, client.events() as events:
@@ -222,18 +225,48 @@ def _rehearse(context: CommandContext, directory: Path) -> CheckResult:
             begun = client.ask(command, within=_REHEARSE_WITHIN)
             outcome = result_of(follow(client, events, begun["deployment"], silent, interrupts))
     except Unreachable:
-        return CheckResult("rehearsal", None, "not made: the bot is not running here")
+        not_made = CheckResult("rehearsal", None, "not made: the bot is not running here")
+        return [not_made, _compare_with_journal(context, config)]
     except CommandFault as refused:
         if refused.fault.code in ("busy", "locked", "down"):
-            return CheckResult("rehearsal", None, f"not made: {refused.message}")
-        return CheckResult("rehearsal", False, refused.message)
+            return [CheckResult("rehearsal", None, f"not made: {refused.message}")]
+        return [CheckResult("rehearsal", False, refused.message)]
     except NeverblinkError as problem:
-        return CheckResult("rehearsal", None, f"not made: {problem.message}")
+        return [CheckResult("rehearsal", None, f"not made: {problem.message}")]
+    state = [_state(msgspec.convert(outcome.state, StateChanges))] if outcome.state is not None else []
     if outcome.outcome == "rehearsed":
+        restored = "the live state was restored by this code; nothing was handed over"
+        return [*state, CheckResult("rehearsal", True, restored)]
+    return [*state, CheckResult("rehearsal", False, outcome.reason)]
+
+
+def _compare_with_journal(context: CommandContext, config: Config) -> CheckResult:
+    """Have the bot's code read the state in the journal."""
+    journal = context.home.journal
+    if not journal.is_dir() or not any(journal.iterdir()):
+        return CheckResult("state", None, "not compared: the bot does not run here, and there is no journal")
+    try:
+        said = check_import(config, {**context.environment, CHECK_JOURNAL: str(journal)})
+        if unreadable := str(said.get("unreadable") or ""):
+            return CheckResult("state", False, f"the state in the journal cannot be read: {unreadable}")
+        changes = msgspec.convert(said.get("changes"), StateChanges | None)
+    except NeverblinkError as problem:
+        return CheckResult("state", False, problem.message)
+    except msgspec.ValidationError as problem:
+        return CheckResult("state", None, f"not compared: the bot's check answered {problem}")
+    if "schema" in said and "changes" not in said:
         return CheckResult(
-            "rehearsal", True, "the live state was restored by this code; nothing was handed over"
+            "state", None, "not compared: the neverblink of the bot's environment is an older one"
         )
-    return CheckResult("rehearsal", False, outcome.reason)
+    found = _state(changes or StateChanges())
+    return (
+        found if found.ok else msgspec.structs.replace(found, detail=refusal(changes or StateChanges(), ()))
+    )
+
+
+def _state(changes: StateChanges) -> CheckResult:
+    text = "; ".join(changes.lines()) or "no field of the state differs"
+    return CheckResult("state", not refused(changes, ()), text)
 
 
 def _show(screen: Screen, finding: CheckResult) -> None:

@@ -12,7 +12,7 @@ from ..system.account import expanded
 from .command import Done, remote_command
 from .completion import complete_release
 from .context import CommandContext
-from .run_deployment import run_deployment
+from .run_deployment import drop_option, run_deployment
 from .target import find_target
 
 __all__ = ["abort", "deploy", "restart", "rollback"]
@@ -35,6 +35,7 @@ __all__ = ["abort", "deploy", "restart", "rollback"]
 @click.option(
     "--change-bot", is_flag=True, help="Hand over even if the configuration has another `name` or `bot`."
 )
+@drop_option
 @click.option("--python", default="", metavar="PYTHON", help="Run this release on another interpreter.")
 def deploy(
     context: CommandContext,
@@ -46,6 +47,7 @@ def deploy(
     replace: bool,
     change_bot: bool,
     as_read: bool,
+    drop: tuple[str, ...],
     python: str,
 ) -> Done:
     """Hand the bot over to new code, between two of its ticks.
@@ -68,6 +70,7 @@ def deploy(
         replace=replace,
         change_bot=change_bot,
         as_read=as_read,
+        drop=drop,
         python=_interpreter(context, python),
     )
     command = msgspec.structs.replace(command, **found.words)
@@ -84,13 +87,16 @@ def deploy(
 @click.option(
     "--force", is_flag=True, help="Hand over even inside a protected window. Never inside a decision."
 )
-def rollback(context: CommandContext, release: str, why: str, no_wait: bool, force: bool) -> Done:
+@drop_option
+def rollback(
+    context: CommandContext, release: str, why: str, no_wait: bool, force: bool, drop: tuple[str, ...]
+) -> Done:
     """Hand the bot back to the previous release, or to RELEASE, with its state as it is now.
 
     During a probation this is one message: the old worker is still there and up to date.
     """
     doing = f"rolling back to {release or 'the previous release'}"
-    command = Rollback(release=release, why=why, force=force)
+    command = Rollback(release=release, why=why, force=force, drop=drop)
     with context.client() as client:
         return run_deployment(context.screen, client, command, wait=not no_wait, doing=doing)
 

@@ -12,6 +12,8 @@ from enum import IntEnum
 from ...protocol.commands import Code
 from ...protocol.duration import DurationError
 from ...protocol.errors import NeverblinkError
+from ...protocol.handoff.handoff_events import NO_BOUNDARY
+from ...protocol.state_changes import WOULD_DROP
 from ..api.client import CommandFault, Unreachable
 from ..bot.bring_up import StartFailed
 from ..config.config import ConfigError
@@ -42,6 +44,7 @@ class Exit(IntEnum):
     BOUNDARY = 6
     UNREACHABLE = 7
     DOWN = 8
+    DROPS = 9
     INTERRUPTED = 130
 
 
@@ -55,6 +58,7 @@ MEANING: dict[Exit, str] = {
     Exit.BOUNDARY: "no boundary in time: a decision or a window held the handoff; the old code still leads",
     Exit.UNREACHABLE: "the supervisor cannot be reached, or has not finished the command in time",
     Exit.DOWN: "the bot is down: no worker leads",
+    Exit.DROPS: "the new code would drop values of the state: nothing was changed",
     Exit.INTERRUPTED: "interrupted with Ctrl-C",
 }
 
@@ -84,21 +88,24 @@ def exit_of_fault(code: Code) -> Exit:
     return _FAULTS[code]
 
 
-def exit_of_outcome(outcome: str, *, leads: bool = True, no_boundary: bool = False) -> Exit:
-    """The exit code for how a deployment ended.
-
-    `leads`: a worker leads after it. `no_boundary`: it was aborted because no boundary came in time.
-    """
+def exit_of_outcome(outcome: str, *, leads: bool = True, reason: str = "") -> Exit:
+    """The exit code for how a deployment ended, and why. `leads`: a worker leads after it."""
     code = _OUTCOMES.get(outcome, Exit.BROKEN)
-    if code is Exit.ABORTED and not leads:
+    if code is not Exit.ABORTED:
+        return code
+    if not leads:
         return Exit.DOWN
-    return Exit.BOUNDARY if code is Exit.ABORTED and no_boundary else code
+    if reason.startswith(WOULD_DROP):
+        return Exit.DROPS
+    return Exit.BOUNDARY if reason.startswith(NO_BOUNDARY) else code
 
 
 def exit_of_error(error: NeverblinkError) -> Exit:
     """The exit code for an error that ended a command."""
     if isinstance(error, CommandFault):
         return exit_of_fault(error.fault.code)
+    if isinstance(error, StartFailed) and error.reason.startswith(WOULD_DROP):
+        return Exit.DROPS
     return next((code for kind, code in _ERRORS if isinstance(error, kind)), Exit.BROKEN)
 
 

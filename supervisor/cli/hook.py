@@ -25,7 +25,7 @@ from .command import Done, Subgroup, local_command
 from .context import CommandContext
 from .exit_codes import Exit
 from .releases import open_history
-from .run_deployment import run_deployment
+from .run_deployment import drop_option, run_deployment
 
 __all__ = ["hook"]
 
@@ -106,6 +106,7 @@ def remove(context: CommandContext, repository: Path) -> Done:
 @click.option(
     "--change-bot", is_flag=True, help="Hand over even if the configuration has another `name` or `bot`."
 )
+@drop_option
 def deploy(
     context: CommandContext,
     repository: Path,
@@ -115,6 +116,7 @@ def deploy(
     replace: bool,
     change_bot: bool,
     as_read: bool,
+    drop: tuple[str, ...],
 ) -> Done:
     """Deploy the current commit of REPO.git's branch, as a push would.
 
@@ -141,6 +143,7 @@ def deploy(
         replace=replace,
         change_bot=change_bot,
         as_read=as_read,
+        drop=drop,
     )
     doing = f"deploying {settings.branch}, {seen.commit[:8]} ({seen.subject})"
     with Client(Home(settings.home)) as client:

@@ -11,6 +11,7 @@ import time
 from types import FrameType
 from typing import Any
 
+import click
 import msgspec
 
 from ...protocol.commands import Abort, Deploy, Rollback
@@ -24,7 +25,22 @@ from ..terminal.screen import Screen
 from .command import Done
 from .exit_codes import Exit, exit_of_outcome
 
-__all__ = ["RELEASE_WITHIN", "DeploymentResult", "Interrupts", "follow", "result_of", "run_deployment"]
+__all__ = [
+    "RELEASE_WITHIN",
+    "DeploymentResult",
+    "Interrupts",
+    "drop_option",
+    "follow",
+    "result_of",
+    "run_deployment",
+]
+
+drop_option = click.option(
+    "--drop",
+    multiple=True,
+    metavar="FIELD",
+    help="Lose the values of this field of the state, which the code does not have. Repeatable.",
+)
 
 RELEASE_WITHIN = 120.0
 """Seconds until a deployment has its number: a large directory takes a while to copy."""
@@ -165,11 +181,12 @@ class DeploymentResult(msgspec.Struct, frozen=True):
     """What held the handoff, when no boundary came in time."""
     phases: dict[str, float]
     """Milliseconds by phase."""
+    state: dict[str, Any] | None = None
+    """How the state differs in the new code (`dropped`, `added`, `retyped`, `rows`), None when it has the same type."""
 
     @property
     def exit(self) -> Exit:
-        no_boundary = self.reason.startswith(NO_BOUNDARY)
-        return exit_of_outcome(self.outcome, leads=bool(self.release), no_boundary=no_boundary)
+        return exit_of_outcome(self.outcome, leads=bool(self.release), reason=self.reason)
 
 
 def result_of(lines: DeploymentLines) -> DeploymentResult:
@@ -188,6 +205,7 @@ def result_of(lines: DeploymentLines) -> DeploymentResult:
         rollback=event.rollback,
         held=lines.held if event.reason.startswith(NO_BOUNDARY) else "",
         phases={name: round(took / 1e6, 3) for name, took in lines.phases.items() if name},
+        state=lines.state,
     )
 
 

@@ -21,6 +21,7 @@ from .command import Done, local_command
 from .completion import complete_release
 from .context import CommandContext
 from .exit_codes import BadInput, Exit
+from .run_deployment import drop_option
 
 __all__ = ["up"]
 
@@ -61,6 +62,7 @@ _GONE_WITHIN = 15.0
     shell_complete=complete_release,
     help="Begin with this release, which is kept.",
 )
+@drop_option
 def up(
     context: CommandContext,
     fresh: bool,
@@ -69,6 +71,7 @@ def up(
     last_readable: bool,
     directory: Path | None,
     release: str,
+    drop: tuple[str, ...],
 ) -> Done:
     """Start the bot and its supervisor, in the foreground, and say what happens.
 
@@ -78,7 +81,7 @@ def up(
     Ctrl-C stops the bot at its next boundary, as `down` does; a second one ends it where it stands. What the bot
     itself prints is in `neverblink logs -f`.
     """
-    chosen = _chosen(context, directory, release)
+    chosen = _chosen(context, directory, release, drop)
     if chosen is not None and replace:
         raise BadInput("--replace takes over the bot as it runs: use `neverblink deploy` for other code")
     config = _config(context, chosen)
@@ -111,12 +114,18 @@ def up(
     return Done({"bot": config.name, "home": str(home.path), "well": code == 0}, Exit(code))
 
 
-def _chosen(context: CommandContext, directory: Path | None, release: str) -> Chosen | None:
+def _chosen(
+    context: CommandContext, directory: Path | None, release: str, drop: tuple[str, ...]
+) -> Chosen | None:
     if directory is not None and release:
         raise BadInput("--from and --release name two codes to begin with: use one of them")
     if directory is None and not release:
+        if drop:
+            raise BadInput(
+                "--drop is for other code than the one that led last: name it with --from or --release"
+            )
         return None
-    return Chosen(context.path(directory) if directory is not None else None, release)
+    return Chosen(context.path(directory) if directory is not None else None, release, drop)
 
 
 def _config(context: CommandContext, chosen: Chosen | None) -> Config:

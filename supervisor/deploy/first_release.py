@@ -40,6 +40,8 @@ class Chosen(msgspec.Struct, frozen=True):
 
     directory: Path | None = None
     release: str = ""
+    drop: tuple[str, ...] = ()
+    """The fields of the state whose values may be lost."""
 
 
 class FirstRelease:
@@ -81,7 +83,8 @@ class FirstRelease:
             if led:
                 await self._describe(release)
                 led = release.id
-            await bot.start(release, config)
+            # No operator has named the release that led last: the bot goes on, and reports what it has lost.
+            await bot.start(release, config, chosen.drop if chosen is not None else (), recovers=bool(led))
         except NeverblinkError as problem:
             if self._shutdown.stopping:
                 # An operator stopped the bot before it had begun, which is not a failure.

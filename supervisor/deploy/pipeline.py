@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from ...protocol.commands import Rollback
 from ...protocol.duration import SECOND
 from ...protocol.errors import NeverblinkError
 from ...protocol.events import (
@@ -27,7 +28,7 @@ from ..bot.bot import LiveBot
 from ..bot.bring_up import StartFailed
 from ..config.config import Config
 from ..environment.prepare import Preparer
-from ..handoff.progress import Finished, HandoffListener, HandoffRecord
+from ..handoff.progress import Finished, HandoffListener, HandoffRecord, comparison
 from ..release.releases import Release
 from ..release.retention import ReleaseRetention, remove_old_logs
 from ..store.history_db import HistoryError
@@ -283,7 +284,14 @@ class Pipeline:
 
         listener = _DeploymentListener(self, active, config, retry)
         bot.handoffs.begin(
-            active.deployment, release, config, listener, force=force, rehearse_only=active.dry_run
+            active.deployment,
+            release,
+            config,
+            listener,
+            force=force,
+            rehearse_only=active.dry_run,
+            drop=active.command.drop,
+            again=isinstance(active.command, Rollback) or bool(active.command.release),
         )
 
     async def _start_again(self, active: ActiveDeployment, release: Release, config: Config) -> None:
@@ -292,7 +300,10 @@ class Pipeline:
         self._step(active, "restarting", "no worker leads: the new code starts from the journal")
         try:
             started = await bot.start_again(
-                release, config, f"deployment {active.deployment} starts it from its journal"
+                release,
+                config,
+                f"deployment {active.deployment} starts it from its journal",
+                active.command.drop,
             )
         except StartFailed as problem:
             how = Finished(Phase.ABORTED, problem.reason, "", took_over=False)
@@ -301,9 +312,19 @@ class Pipeline:
                 # Another release leads now, which was started meanwhile.
                 self._hand_over(active, release, config, force=False)
                 return
+            self._compared(active)
             self._retention.promote(release.id)
             how = Finished(Phase.DONE, "", bot.state.leader, took_over=True)
         self.finish(active, config, how)
+
+    def _compared(self, active: ActiveDeployment) -> None:
+        """Publish how the state that the new code has read from the journal differs in it."""
+        leading = self._bot.state.leading
+        found = leading.recovered if leading is not None else None
+        if found is not None and found.changes is not None and not found.changes.same:
+            text, facts = comparison(found.changes)
+            bus = self._bot.bus
+            bus.tell(StepDone(deployment=active.deployment, step="state", text=text, took=0, facts=facts))
 
     def _step(self, active: ActiveDeployment, step: str, text: str) -> None:
         bus = self._bot.bus

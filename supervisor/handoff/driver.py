@@ -54,7 +54,14 @@ class HandoffWorkers(Protocol):
     """The workers that the driver acts on: see `WorkerPool`. `start` may raise `SpawnError`."""
 
     def start(
-        self, worker: str, release: Release, config: Config, leader: str, deployment: int, /
+        self,
+        worker: str,
+        release: Release,
+        config: Config,
+        leader: str,
+        deployment: int,
+        drop: tuple[str, ...],
+        /,
     ) -> Member: ...
     def send(self, worker: str, message: SupervisorMessage) -> bool: ...
     def free(self, worker: str) -> None: ...
@@ -85,6 +92,7 @@ class HandoffDriver:
         self._bus = context.bus
         self._platform = context.platform
         self._listeners = tuple(listeners)
+        self._drop: tuple[str, ...] = ()
         self._took_over = False
         self._ticked = False
         """The new worker has run a tick as the leader."""
@@ -134,7 +142,9 @@ class HandoffDriver:
 
     # events
 
-    def begin(self) -> None:
+    def begin(self, drop: tuple[str, ...] = ()) -> None:
+        """Begin. `drop` names the fields of the state whose values may be lost."""
+        self._drop = drop
         self._feed(terms.DeployRequested())
 
     def take_up(self, kept: HandoffRecord, third: Member | None, last: str, *, cleared: bool) -> None:
@@ -222,7 +232,10 @@ class HandoffDriver:
             case Handed():
                 self._first_tick(worker, message)
             case Failed():
-                self._feed(terms.CannotRead(worker, message.reason))
+                reason = message.reason
+                if worker == self.handoff.new and message.changes is not None:
+                    reason += self.progress.compared(message.changes)
+                self._feed(terms.CannotRead(worker, reason))
                 self._explain()
             case _:
                 pass
@@ -291,7 +304,9 @@ class HandoffDriver:
 
     def _start(self, worker: str) -> None:
         try:
-            member = self._pool.start(worker, *self._run, self.handoff.old, self.handoff.deployment)
+            member = self._pool.start(
+                worker, *self._run, self.handoff.old, self.handoff.deployment, self._drop
+            )
         except SpawnError as problem:
             self._feed(terms.Exited(worker, problem.message))
             return

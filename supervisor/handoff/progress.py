@@ -15,10 +15,14 @@ from ...protocol.events import PhaseChanged, StepDone
 from ...protocol.handoff.handoff import Handoff
 from ...protocol.handoff.handoff_events import NO_BOUNDARY, Finish, Phase
 from ...protocol.link import Handed, Ready, Rehearsed
+from ...protocol.state_changes import StateChanges, rollback_words
 from ..workers.platform import BotContext
 from ..workers.registry import Member
 
-__all__ = ["Finished", "HandoffListener", "HandoffProgress", "HandoffRecord"]
+__all__ = ["Finished", "HandoffListener", "HandoffProgress", "HandoffRecord", "comparison"]
+
+_LINES = 12
+"""How many differences of the state are shown in a step."""
 
 
 class Finished(msgspec.Struct, frozen=True):
@@ -81,6 +85,8 @@ class HandoffProgress:
         self.handed: Handed | None = None
         """The new worker's first tick."""
         self.rehearsed: Rehearsed | None = None
+        self.again = ""
+        """The release, when it is a kept one that may have led before."""
         self._deployment = deployment
         self._bus = context.bus
         self._platform = context.platform
@@ -124,13 +130,31 @@ class HandoffProgress:
     def restored(self, rehearsed: Rehearsed) -> None:
         """The new worker has the real state."""
         self.rehearsed = rehearsed
+        if rehearsed.changes is not None:
+            self.compared(rehearsed.changes)
         facts = {"bytes": rehearsed.bytes, "rows": rehearsed.rows, "rollback": rehearsed.rollback}
+        but = rollback_words(rehearsed.changes)
         text = (
-            "a rollback keeps the newest state"
+            f"a rollback keeps the newest state{f', but {but}' if but else ''}"
             if rehearsed.rollback in ("", "newest")
             else f"a rollback returns to the state of the handoff ({rehearsed.rollback})"
         )
         self.step("rehearsed", text, rehearsed.took, facts)
+
+    def compared(self, changes: StateChanges) -> str:
+        """Publish how the state differs in the new code; return what to add to a refusal, "" for nothing."""
+        if changes.same:
+            return ""
+        hint = ""
+        new = [one.field for one in changes.added]
+        if self.again and new:
+            hint = (
+                f"; {', '.join(new)} would begin anew: `neverblink state show {new[0]} --at {self.again}` shows the "
+                f"last value under that release, and `neverblink state set {new[0]} VALUE` brings it back"
+            )
+        text, facts = comparison(changes)
+        self.step("state", text + hint, 0, facts)
+        return hint
 
     def held(self, worker: str, reason: str) -> None:
         """Publish what the handoff waits for, as `worker` reports it or as observed."""
@@ -176,3 +200,10 @@ class HandoffProgress:
             missed=handed.missed if handed else 0,
             rollback=self.rehearsed.rollback if self.rehearsed else "",
         )
+
+
+def comparison(changes: StateChanges) -> tuple[str, dict[str, Any]]:
+    """How a state differs in the new code, as the text and the facts of a step."""
+    lines = changes.lines()
+    more = [f"and {len(lines) - _LINES} more"] if len(lines) > _LINES else []
+    return "; ".join([*lines[:_LINES], *more]), {"changes": msgspec.to_builtins(changes)}

@@ -18,6 +18,7 @@ from typing import TextIO
 
 from ...protocol.events import DeploymentEnded, Event, StepDone
 from ...protocol.handoff.handoff_events import NO_BOUNDARY
+from ...protocol.state_changes import WOULD_DROP
 from ..system.format import count, last
 from ..system.text import visible
 from ..terminal.deployment_lines import DeploymentLine, DeploymentLines, leads
@@ -177,8 +178,10 @@ def show_result(
                 details,
             )
         case _:
-            what = "aborted" if not ended.reason.startswith(NO_BOUNDARY) else "no boundary in time"
-            reason = ended.reason if ended.reason.startswith(what) else f"{what}: {ended.reason}"
+            named = ended.reason.startswith((NO_BOUNDARY, WOULD_DROP))
+            reason = (
+                ended.reason if named or ended.reason.startswith("aborted") else f"aborted: {ended.reason}"
+            )
             state = f"  {who_leads}; the bot was not interrupted." if ended.release else f"  {who_leads}."
             if gate:
                 output.banner(

@@ -20,6 +20,7 @@ OPTIONS = {
     "force": "hand over inside a protected window too",
     "change-bot": "hand over though the configuration has another `name` or `bot`",
     "as-read": "hand over though values of the state do not read back as they were written",
+    "drop=FIELD": "lose the values of this field of the state; may be given several times",
     "replace": "supersede the deployment that is under way",
     "message=WHY": "why, for the history",
 }
@@ -62,6 +63,7 @@ class PushOptions(msgspec.Struct, frozen=True):
     """A sentence for each unknown option."""
     change_bot: bool = False
     as_read: bool = False
+    drop: tuple[str, ...] = ()
 
 
 def updates(lines: bytes) -> list[Update]:
@@ -78,11 +80,14 @@ def push_options(environment: Mapping[str, str]) -> PushOptions:
     ]
     unknown: list[str] = []
     flags: set[str] = set()
+    drop: list[str] = []
     why = ""
     for option in options:
         name, equals, value = option.partition("=")
         if name == "message" and equals:
             why = value.strip()
+        elif name == "drop" and value.strip():
+            drop.append(value.strip())
         elif option in ("no-wait", "force", "replace", "change-bot", "as-read"):
             flags.add(option)
         else:
@@ -95,6 +100,7 @@ def push_options(environment: Mapping[str, str]) -> PushOptions:
         tuple(unknown),
         change_bot="change-bot" in flags,
         as_read="as-read" in flags,
+        drop=tuple(drop),
     )
 
 

@@ -161,6 +161,7 @@ class _Push:
             replace=self._options.replace,
             change_bot=self._options.change_bot,
             as_read=self._options.as_read,
+            drop=self._options.drop,
             queue=not self._options.replace,
             dry_run=dry_run,
         )

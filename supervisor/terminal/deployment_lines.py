@@ -95,6 +95,8 @@ class DeploymentLines:
         """What last held the handoff."""
         self.probation: tuple[int, int] | None = None
         """How much of the probation has passed, and its length, ns."""
+        self.state: dict[str, Any] | None = None
+        """How the state differs in the new code (a `StateChanges` as plain data), None for what is not known."""
         self._activity = ""
 
     @property
@@ -119,6 +121,8 @@ class DeploymentLines:
                 self._enter(event)
             case StepDone(step="holding"):
                 self.held = _holder(event)
+            case StepDone(step="state"):
+                self.state = event.facts.get("changes")
             case StepDone(step="probation"):
                 self.probation = _spent(event.facts) or self.probation
             case StepDone():
@@ -133,6 +137,9 @@ class DeploymentLines:
         """Continue from the history, as after lost events; return the lines of its steps so far."""
         self.phases = phases_of(row)
         self.held = next((_holder(note) for note in reversed(row.steps) if note.step == "holding"), "")
+        self.state = next(
+            (note.facts.get("changes") for note in reversed(row.steps) if note.step == "state"), None
+        )
         if row.phases:
             self.phase, self.since = row.phases[-1].phase, row.phases[-1].at
         self.ended = ended_of(row)

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
+
 from ...protocol.assignment import Assignment
 from ...protocol.events import WorkerExited, WorkerStarted
 from ...protocol.link import (
@@ -90,16 +92,29 @@ class WorkerPool:
         return self.records.next_worker()
 
     def start(
-        self, worker: str, release: Release, config: Config, leader: str = "", deployment: int = 0
+        self,
+        worker: str,
+        release: Release,
+        config: Config,
+        leader: str = "",
+        deployment: int = 0,
+        drop: tuple[str, ...] = (),
+        *,
+        recovers: bool = False,
     ) -> Member:
-        """Start `worker` on `release` for `deployment`, on other cores than `leader`. Raises `SpawnError`."""
+        """Start `worker` on `release` for `deployment`, on other cores than `leader`. Raises `SpawnError`.
+
+        `drop` and `recovers` say what it may lose of another release's state: see `protocol.assignment`.
+        """
         log = self._home.logs / f"{worker}.log"
         launch = Launch(
             config.python,
             release.path,
             config.bot,
             log,
-            self._assignment(worker, release, config, deployment, log),
+            msgspec.structs.replace(
+                self._assignment(worker, release, config, deployment, log), drop=drop, recovers=recovers
+            ),
             config.data or self._home.data,
             config.env_file,
         )

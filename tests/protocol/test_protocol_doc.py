@@ -22,6 +22,7 @@ from neverblink.protocol import (
     keys,
     lease,
     link,
+    state_changes,
     stream,
     window,
 )
@@ -47,6 +48,12 @@ MESSAGES = [
 PARTS = [
     link.DescriptorsLeft,
     link.StateProblem,
+    *(
+        state_changes.StateChanges,
+        state_changes.LostField,
+        state_changes.NewField,
+        state_changes.RetypedField,
+    ),
     keys.Keys,
     *(VersionRange, frame.Schema, frame.Changes, window.WindowSpec, grid.Gap, grid.LostTime, grid.ClockStep),
     *(

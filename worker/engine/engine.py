@@ -34,7 +34,7 @@ from ..replication.interfaces import WorkerIO
 from ..replication.journal_writer import JournalWriter
 from ..replication.last_readable import resume_readable
 from ..replication.publisher import Publisher, StateStream
-from ..replication.recovery import catch_up, from_journal
+from ..replication.recovery import WouldLose, catch_up, from_journal
 from .inbox_log import InboxLog
 from .leading import Leading, LeaseLost
 from .refresh import Refresh
@@ -543,7 +543,7 @@ class Engine:
                 return
             if cause == "first":
                 older = resume_readable if self._me.last_readable else None
-                found = from_journal(replica, io.journal, self._me.known, older)
+                found = from_journal(replica, io.journal, self._me.known, older, recovers=self._me.recovers)
                 self._before = replica.led_by
                 if epoch <= replica.epoch:
                     # The lease's file was lost, and its epoch with it. The journal has the epoch.
@@ -556,6 +556,8 @@ class Engine:
                 self._before = self.following.leader if self.seat.role is Role.FOLLOWING else ""
                 number = replica.number
                 found = catch_up(replica, io.journal)
+                if not self.seat.keeps and (refusal := replica.refusal()):
+                    raise WouldLose(refusal)
                 if cause == "takeback" and replica.number > number:
                     # The successor took over, and died before this worker received that.
                     cause, self._before = "failover", self.seat.leader

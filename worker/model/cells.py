@@ -99,6 +99,17 @@ class Cells:
         self.unread_rows: list[tuple[str, Iterable[Any]]] = []
         """Tables with keys of rows that it has written."""
 
+    def reader(self, name: str) -> Callable[[bytes], Any] | None:
+        """How this code reads the cell of that name, None when it has no such cell."""
+        cell = self._cells.get(name)
+        return cell.decode if cell is not None else None
+
+    def row_reader(self, name: str) -> Callable[[bytes], Any] | None:
+        """How this code reads a row of that name, None when it does not read the field by rows."""
+        cell = self._cells.get(name)
+        field = self._tables.get(name) or (cell.parts if cell is not None else None)
+        return field.decode_row if field is not None else None
+
     @functools.cached_property
     def types(self) -> bytes:
         """The JSON Schema of the state, for the journal; empty for a type that it cannot describe."""

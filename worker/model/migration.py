@@ -17,6 +17,9 @@ A root function gets every field but the tables, a row function one row. They mu
 called again and again: a follower migrates each frame as it comes, and the journal is replayed through them.
 `@migration(2, 1)` is a way back, for a rollback with the newest state.
 
+A field that a function leaves out without having read it by its name would be lost silently. A deployment refuses that,
+unless the migration says so: `@migration(1, 2, drops=["realised"])`.
+
 Steps are chained: from 1 to 3 goes 1 -> 2 -> 3, or straight where `@migration(1, 3)` exists. The shortest way
 is taken; two equally short ways are refused, because they may not agree.
 """
@@ -28,7 +31,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from types import ModuleType
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
 
@@ -42,6 +45,7 @@ __all__ = [
     "MigrationMissing",
     "MigrationStep",
     "Migrations",
+    "OmittedField",
     "Translator",
     "migration",
 ]
@@ -87,22 +91,40 @@ class MigrationStep(msgspec.Struct, frozen=True):
     table: str | None
     function: Callable[[Any], Any]
     name: str
+    drops: tuple[str, ...] = ()
+    """The fields of the root or row, or `field.part`, that it says are lost."""
 
 
-def migration(source: int, target: int, table: str | None = None) -> Callable[[F], F]:
+class OmittedField(NamedTuple):
+    """A field that the migration `step` leaves out without having read it; of `table` in row `key`, or of the root."""
+
+    name: str
+    value: Any
+    step: str
+    table: str = ""
+    key: Any = None
+
+
+def migration(
+    source: int, target: int, table: str | None = None, *, drops: Iterable[str] = ()
+) -> Callable[[F], F]:
     """Mark a function as the migration from schema version `source` to `target`, of the root or of one
     table's rows.
 
     The function takes the raw root (a dict) or row and returns the new one; it may change its argument. It is
-    found in the module of the worker or of the state, or as a static method of the worker's class. Raises
+    found in the module of the worker or of the state, or as a static method of the worker's class. `drops` names the
+    fields whose values are meant to be lost; without it a deployment that would lose them is refused. Raises
     `MigrationError`.
     """
+    if isinstance(drops, str):
+        raise MigrationError(f'drops is {drops!r}: expected a list of names, such as ["{drops}"]')
+    said = tuple(drops)
     if source == target:
         raise MigrationError(f"@migration({source}, {target}) leads nowhere: the two versions must differ")
 
     def mark(function: F) -> F:
         plain: Any = _plain(function)
-        step = MigrationStep(source, target, table, plain, plain.__qualname__)
+        step = MigrationStep(source, target, table, plain, plain.__qualname__, said)
         setattr(plain, _TAG, (*getattr(plain, _TAG, ()), step))
         return function
 
@@ -242,6 +264,32 @@ class Translator:
         self._raw, self._out = raw, out
         return Changes(changed, tables)
 
+    @property
+    def drops(self) -> frozenset[str]:
+        """What the migrations on the way say they drop: a field of the root, `table.field` of a row."""
+        rows = {
+            f"{table}.{name}"
+            for table, steps in self._tables.items()
+            for step in steps
+            for name in step.drops
+        }
+        return frozenset(name for step in self._roots for name in step.drops) | rows
+
+    def left_out(self) -> list[OmittedField]:
+        """What the root migrations leave out of the present root."""
+        value: Any = {name: self._decode(data) for name, data in self._raw.items()}
+        return _left_out(self._roots, value) if "" not in value else []
+
+    def left_out_of_rows(self, table: str, rows: Iterable[Row]) -> list[OmittedField]:
+        """What the row migrations leave out of these rows, before they are translated."""
+        steps = self._tables.get(table, ())
+        found: list[OmittedField] = []
+        for key, row in rows if steps else ():
+            if row is not None:
+                some = _left_out(steps, self._decode(row))
+                found += [one._replace(table=table, key=self._decode(key)) for one in some]
+        return found
+
     def rows(self, table: str, rows: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         """Return some rows of a copy in the new schema."""
         steps = self._tables.get(table)
@@ -310,6 +358,47 @@ class Translator:
             raise MigrationFailed(
                 step, f"returned a value that cannot be encoded ({problem}): return plain data", key and key()
             ) from None
+
+
+class _Watched(dict[Any, Any]):
+    """A dict that notes which fields are read by their names. To copy it whole is not to read them."""
+
+    def __init__(self, fields: dict[Any, Any]) -> None:
+        super().__init__(fields)
+        self.read: set[Any] = set()
+
+    def __getitem__(self, name: Any) -> Any:
+        self.read.add(name)
+        return super().__getitem__(name)
+
+    def __delitem__(self, name: Any) -> None:
+        self.read.add(name)
+        super().__delitem__(name)
+
+    def get(self, name: Any, default: Any = None) -> Any:
+        self.read.add(name)
+        return super().get(name, default)
+
+    def pop(self, name: Any, *default: Any) -> Any:
+        self.read.add(name)
+        return super().pop(name, *default)
+
+
+def _left_out(steps: Iterable[MigrationStep], value: Any) -> list[OmittedField]:
+    """What the steps leave out of a raw root or row without having read it."""
+    found: list[OmittedField] = []
+    for step in steps:
+        if not isinstance(value, dict):
+            value = _called(step, value)
+            continue
+        fields = cast("dict[Any, Any]", value)
+        before, watched = dict(fields), _Watched(fields)
+        value = _called(step, watched)
+        if isinstance(value, dict):
+            kept = value = dict(cast("dict[Any, Any]", value))
+            gone = [name for name in before if name not in kept and name not in watched.read]
+            found += [OmittedField(name, before[name], step.name) for name in gone]
+    return found
 
 
 def _plain(value: object) -> object:

@@ -15,11 +15,13 @@ from typing import Any
 
 from ...protocol.frame import COMMAND, GENESIS, Changes, Frame, Led, Schema, Vitals, digest_of
 from ...protocol.journal import Closed, Opened, Position, Rows, Snapshot, Unwritten, Whole
+from ...protocol.state_changes import StateChanges, refusal
 from .cells import Cells, StateUnreadable
 from .dict_walk import DictWalk
 from .inbox import Inbox
 from .lost_time import LostTimes
 from .migration import MigrationError, Migrations, Translator
+from .release_comparison import ReleaseComparison
 from .settings import SettingsCell
 from .timers import TimerTable
 from .verifier import Verifier
@@ -83,7 +85,11 @@ class Replica:
         """The last frame applied or made."""
         self.leader_schema = schema
         """The schema of the incoming frames."""
+        self.may_drop: tuple[str, ...] | None = None
+        """The fields whose values may be lost in reading another release's state; None: any."""
         self._translator: Translator | None = None
+        self.comparison: ReleaseComparison | None = None
+        """What this code loses of a state in another schema; None while the stream is in this one."""
 
     # the leader's side
 
@@ -91,6 +97,7 @@ class Replica:
         """Begin to lead: from now on this process makes the frames, in its own schema."""
         self.leader_schema = self.schema
         self.frozen = ""
+        self.comparison = None
 
     def advance(self, frame: Frame, body: bytes, position: Position, title: str = "") -> None:
         """Advance by a frame whose changes are in the state already, because this process made or applied it.
@@ -189,7 +196,7 @@ class Replica:
     def restore(self, head: Snapshot, position: Position) -> None:
         """Begin again from a snapshot; its rows follow by `add_rows`. Raises `StateUnreadable` or `MigrationError`."""
         settings = self.settings.read(head.vitals.settings)
-        self._load(head.schema, head.cells)
+        self._load(head.schema, head.cells, head)
         self.settings.take(settings)
         self.timers.restore(head.vitals.timers)
         vitals = head.vitals
@@ -209,7 +216,7 @@ class Replica:
         """Add a chunk of a copy. Raises as `restore`."""
         changes = Changes({}, {table: list(rows)})
         try:
-            self.cells.apply(self.state, self._translator.translate(changes) if self._translator else changes)
+            self._read(changes, self._translator.translate(changes) if self._translator else changes)
         except StateUnreadable as problem:
             raise self._reworded(problem, self.leader_schema) from None
 
@@ -234,8 +241,9 @@ class Replica:
             changes = frame.changes if translated is None else translated
             if changes:
                 try:
-                    changes = self._readable(frame.schema, changes, translated is not None)
-                    self.cells.apply(self.state, changes)
+                    self._follow_schema(frame.schema)
+                    written, changes = changes, self._readable(frame.schema, changes, translated is not None)
+                    self._read(written, changes)
                 except StateUnreadable as problem:
                     raise self._reworded(problem, frame.schema) from None
                 if self.changed is not None:
@@ -275,6 +283,15 @@ class Replica:
             key=lambda decision: decision.at,
         )
 
+    def changes(self) -> StateChanges | None:
+        """How the state of another release differs now that this code has read it; None for one in this schema."""
+        return self.comparison.result() if self.comparison is not None else None
+
+    def refusal(self) -> str:
+        """Why this code may not take over the state that it has read: values would be lost. "" when it may."""
+        changes = self.changes() if self.may_drop is not None else None
+        return refusal(changes, self.may_drop or ()) if changes is not None else ""
+
     def try_read(self, schema: Schema, changes: Changes) -> str:
         """Return why this code cannot read `changes`, "" when it can. Nothing is applied."""
         try:
@@ -300,9 +317,9 @@ class Replica:
             if not self.frozen:
                 raise
 
-    def _load(self, schema: Schema, cells: dict[str, bytes]) -> None:
-        """Replace the bot's own state by one from cells in `schema`."""
-        translator = None
+    def _load(self, schema: Schema, cells: dict[str, bytes], head: Snapshot | None = None) -> None:
+        """Replace the bot's own state by one from cells in `schema`. `head` is the snapshot that they are of."""
+        translator, written = None, cells
         if schema.version != self.schema.version:
             translator = Translator(self.migrations, schema, self.schema)
             cells = self._translated(translator, cells)
@@ -315,6 +332,35 @@ class Replica:
         self._translator = translator
         self.leader_schema = schema
         self.frozen = ""
+        self.comparison = None
+        types, rows = (head.types, head.tables) if head is not None else (b"", {})
+        # A leader on newer code translates the cells for this one, and they come in this schema.
+        if schema != self.schema or (types and types != self.cells.types):
+            drops = translator.drops if translator is not None else frozenset[str]()
+            self.comparison = ReleaseComparison(self.cells, types, written.keys() | rows.keys(), rows, drops)
+            self.comparison.note(Changes(cells, {}))
+            if translator is not None:
+                self.comparison.note_left_out(translator.left_out())
+
+    def _follow_schema(self, schema: Schema) -> None:
+        """A frame has come in `schema`: compare what it has, unless it is this code's own."""
+        if schema == self.schema:
+            # Its leader wrote what this code would: nothing more can be lost.
+            self.comparison = None
+        elif self.comparison is None:
+            self.comparison = ReleaseComparison(self.cells)
+
+    def _read(self, written: Changes, changes: Changes) -> None:
+        """Apply `changes`, which were `written` in the leader's schema, and note what is lost with them."""
+        self.cells.apply(self.state, changes)
+        if self.comparison is None:
+            return
+        self.comparison.note(changes)
+        if self._translator is not None:
+            for table, rows in written.tables.items():
+                self.comparison.note_left_out(self._translator.left_out_of_rows(table, rows))
+            if written.cells:
+                self.comparison.note_left_out(self._translator.left_out())
 
     def _reworded(self, problem: StateUnreadable, schema: Schema) -> StateUnreadable:
         return problem.as_written_by_bug() if schema == self.schema else problem

@@ -130,6 +130,11 @@ class Follower:
         self._acked = -1
         self._acked_at = 0
 
+    @property
+    def refusal(self) -> str:
+        """Why this code may not take over what it follows: values would be lost. "" when it may."""
+        return "" if self.keeps else self._replica.refusal()
+
     def follow(self, leader: str) -> None:
         """Begin to follow `leader`."""
         self.leader = leader
@@ -248,6 +253,8 @@ class Follower:
         if events or not self.live:
             return events
         self._ack()
+        if refusal := self.refusal:
+            return self._unreadable(refusal)
         return [CopyDone(self._copied_bytes, self._copied_rows, self.heard - self._copy_since)]
 
     def _frame(self, frame: Frame, message: FrameSent) -> list[FollowerEvent]:
@@ -266,6 +273,9 @@ class Follower:
         if self._replica.number != frame.number:
             self._io.to_leader(Declined(message.order, "frames before the final one are missing"))
             return events
+        if refusal := self.refusal:
+            self._io.to_leader(Declined(message.order, refusal))
+            return [*events, *self._unreadable(refusal)]
         self._replica.inbox.handed(message.pending, message.aside)
         return [*events, TakeOver(message.order, message.deployment)]
 
@@ -297,6 +307,9 @@ class Follower:
                 replica.lag = max(replica.lag, self._io.clock.wall() - frame.timing.ended)
             # Also without a copy, when the leader resumed at this worker's position.
             self.live = True
+            if message is not None and (refusal := self.refusal):
+                # What was a field's default when it was copied holds a value now.
+                return self._unreadable(refusal)
         return []
 
     def _unreadable(self, reason: str) -> list[FollowerEvent]:

@@ -92,7 +92,9 @@ class DryRun:
         copied, self._copied = self._copied, None
         if copied is None:
             return False
-        self.found = Rehearsed(copied.bytes, copied.rows, copied.took, problem or NEWEST)
+        self.found = Rehearsed(
+            copied.bytes, copied.rows, copied.took, problem or NEWEST, self._replica.changes()
+        )
         self._io.tell(self.found)
         return True
 
@@ -185,7 +187,7 @@ class Following:
                     events.append(seat.Stale())
                 case Unreadable(reason=reason):
                     if not self._follower.keeps:
-                        self._io.tell(link.Failed("read", reason, ""))
+                        self._io.tell(link.Failed("read", reason, "", self._replica.changes()))
                     events.append(seat.StreamUnreadable(reason))
                 case AboutTo(order=order) if self._replica.changed:
                     self.brace_for = order

@@ -25,6 +25,7 @@ from ...protocol.journal import (
     encode_payload,
 )
 from ...protocol.link import Recovered
+from ...protocol.state_changes import StateChanges
 from ...protocol.wire import WireError
 from ..journal.interfaces import Journal
 from ..model.cells import StateUnreadable
@@ -32,7 +33,11 @@ from ..model.migration import MigrationError
 from ..model.replica import ChainBroken, Replica
 from .replay import SegmentReplay, restore
 
-__all__ = ["RecoveredJournal", "begin", "catch_up", "found_in", "from_journal", "resume"]
+__all__ = ["RecoveredJournal", "WouldLose", "begin", "catch_up", "found_in", "from_journal", "resume"]
+
+
+class WouldLose(NeverblinkError):
+    """This code would lose values of the state that another release wrote."""
 
 
 class RecoveredJournal(msgspec.Struct):
@@ -61,11 +66,15 @@ class RecoveredJournal(msgspec.Struct):
     """What of the journal is not in the state, because this code cannot read it; "" when all of it is."""
     lossy: bool = False
     """Whether frames may be missing. The bot is paused then, because a missing frame may have paused it."""
+    changes: StateChanges | None = None
+    """How the state differs in this code, if another release wrote it."""
+    dropped: str = ""
+    """Why this code should not lead with it: values are lost, and no operator said so. The bot is paused then."""
 
     @property
     def worth_reporting(self) -> bool:
         """Whether there was more to do than to check the journal's length."""
-        return bool(self.resumed or self.left or self.problem or self.damaged)
+        return bool(self.resumed or self.dropped or self.left or self.problem or self.damaged)
 
     def report(self, replica: Replica) -> Recovered:
         """The report to the supervisor. `replica` is the state that was recovered."""
@@ -80,6 +89,8 @@ class RecoveredJournal(msgspec.Struct):
             lost=self.lost,
             lossy=self.lossy,
             left_out=self.left_out,
+            changes=self.changes,
+            dropped=self.dropped,
         )
 
 
@@ -88,12 +99,15 @@ def from_journal(
     journal: Journal,
     known: int = -1,
     otherwise: Callable[[Replica, Journal, str], RecoveredJournal | None] | None = None,
+    *,
+    recovers: bool = False,
 ) -> RecoveredJournal:
     """Give a worker without a state the bot's state: that of the journal, or a new bot's first state.
 
     `known` is a frame that a leader is known to have made, -1 for none. A bot whose journal lacks frames is paused,
-    because a missing frame may have paused it. When this code cannot read the newest state, `otherwise` may restore an
-    older one. Raises as `begin` and `resume`.
+    because a missing frame may have paused it. So is one that loses values because this is other code than the code
+    that wrote the journal, if it `recovers` after a crash. Otherwise such values are a `WouldLose`. When this code
+    cannot read the newest state, `otherwise` may restore an older one. Raises as `begin` and `resume`, too.
     """
     if not journal.stored():
         replica.paused = known >= 0
@@ -109,10 +123,14 @@ def from_journal(
             raise _with_way_out(problem, tried=otherwise is not None) from None
         # It is frozen, and the frame that says the whole state again says that it is paused.
         found, replica.paused = older, True
+    refusal = replica.refusal()
+    if refusal and not recovers:
+        raise WouldLose(refusal)
+    found.changes, found.dropped = replica.changes(), refusal
     found.lost = max(0, max(found.written, known) - replica.number)
     found.lossy = found.lost > 0 or bool(found.damaged and found.left)
-    replica.paused = replica.paused or found.lossy
-    if found.problem or found.lossy or found.left_out:
+    replica.paused = replica.paused or found.lossy or bool(refusal)
+    if found.problem or found.lossy or found.left_out or refusal:
         # The new segment's snapshot records the pause, and the next start need not read what this one could not.
         try:
             _begin_segment(replica, journal)

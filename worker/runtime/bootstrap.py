@@ -85,6 +85,7 @@ def build_engine(me: Assignment, bot: Runnable, io: WorkerIO, *, imported: int) 
     hello = hello_of(me, cells.schema, bot.interval, bot.windows, bot.offers())
     replica = Replica(cells, cells.schema, bot.migrations, inbox, bot.settings)
     replica.verifier.modules = bot.modules
+    replica.may_drop = me.drop
     engine = Engine(me, hello, bot, replica, io)
     bot.attach(BotSession(engine, io))
     engine.start(imported)

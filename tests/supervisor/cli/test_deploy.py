@@ -147,6 +147,7 @@ def test_json_is_one_object_and_progress_goes_to_stderr(tmp_path: Path, code: Pa
         "release": "v2",
         "seq": 1785341,
         "blackout_us": 210.0,
+        "state": None,
         "late_us": 52.3,
         "missed": 0,
         "rollback": "newest",
