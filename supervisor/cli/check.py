@@ -20,7 +20,7 @@ from ...protocol import duration, size
 from ...protocol.assignment import CHECK_JOURNAL
 from ...protocol.commands import Deploy
 from ...protocol.errors import NeverblinkError
-from ...protocol.state_changes import StateChanges, refusal, refused
+from ...protocol.state_changes import StateChanges, refusal
 from ..api.client import CommandFault, Unreachable
 from ..config.config import Config, ConfigError, load
 from ..environment.import_check import check_import
@@ -228,12 +228,15 @@ def _rehearse(context: CommandContext, directory: Path, config: Config) -> list[
         not_made = CheckResult("rehearsal", None, "not made: the bot is not running here")
         return [not_made, _compare_with_journal(context, config)]
     except CommandFault as refused:
-        if refused.fault.code in ("busy", "locked", "down"):
+        if refused.fault.code == "down":
+            not_made = CheckResult("rehearsal", None, f"not made: {refused.message}")
+            return [not_made, _compare_with_journal(context, config)]
+        if refused.fault.code in ("busy", "locked"):
             return [CheckResult("rehearsal", None, f"not made: {refused.message}")]
         return [CheckResult("rehearsal", False, refused.message)]
     except NeverblinkError as problem:
         return [CheckResult("rehearsal", None, f"not made: {problem.message}")]
-    state = [_state(msgspec.convert(outcome.state, StateChanges))] if outcome.state is not None else []
+    state = [_state(outcome.state)] if outcome.state is not None else []
     if outcome.outcome == "rehearsed":
         restored = "the live state was restored by this code; nothing was handed over"
         return [*state, CheckResult("rehearsal", True, restored)]
@@ -247,26 +250,28 @@ def _compare_with_journal(context: CommandContext, config: Config) -> CheckResul
         return CheckResult("state", None, "not compared: the bot does not run here, and there is no journal")
     try:
         said = check_import(config, {**context.environment, CHECK_JOURNAL: str(journal)})
-        if unreadable := str(said.get("unreadable") or ""):
-            return CheckResult("state", False, f"the state in the journal cannot be read: {unreadable}")
-        changes = msgspec.convert(said.get("changes"), StateChanges | None)
     except NeverblinkError as problem:
         return CheckResult("state", False, problem.message)
-    except msgspec.ValidationError as problem:
-        return CheckResult("state", None, f"not compared: the bot's check answered {problem}")
-    if "schema" in said and "changes" not in said:
+    if unreadable := str(said.get("unreadable") or ""):
+        return CheckResult("state", False, f"the state in the journal cannot be read: {unreadable}")
+    if said.get("interval") is None:
         return CheckResult(
-            "state", None, "not compared: the neverblink of the bot's environment is an older one"
+            "state", None, f"not compared: {config.bot} is a function; a deployment compares it"
         )
-    found = _state(changes or StateChanges())
-    return (
-        found if found.ok else msgspec.structs.replace(found, detail=refusal(changes or StateChanges(), ()))
-    )
+    if "changes" not in said:
+        return CheckResult("state", None, "not compared: the bot's environment has an older neverblink")
+    return _state(said["changes"] or {}, with_mend=True)
 
 
-def _state(changes: StateChanges) -> CheckResult:
+def _state(plain: object, *, with_mend: bool = False) -> CheckResult:
+    """What becomes of the state; `with_mend`: no rehearsal says why that is refused."""
+    try:
+        changes = msgspec.convert(plain, StateChanges)
+    except msgspec.ValidationError as problem:
+        return CheckResult("state", None, f"not compared: the answer is of another version ({problem})")
+    refusals = refusal(changes, ())
     text = "; ".join(changes.lines()) or "no field of the state differs"
-    return CheckResult("state", not refused(changes, ()), text)
+    return CheckResult("state", not refusals, refusals if refusals and with_mend else text)
 
 
 def _show(screen: Screen, finding: CheckResult) -> None:

@@ -641,6 +641,8 @@ FILES: dict[str, tuple[str, ...] | str] = {
     "supervisor/state/document.py": ("exported state",),
     "supervisor/api/state_commands.py": "what the leader answers, of which it takes any map",
     "supervisor/cli/state.py": ("exported state", "answer"),
+    "worker/model/release_comparison.py": "values that the replica has just read",
+    "supervisor/cli/check.py": "plain data of the check and of the supervisor; what does not fit is a finding",
     "worker/model/state_schema.py": "a default that it has just encoded",
     "worker/engine/state_edits.py": "what its own supervisor has staged, of which it takes nothing that does not fit",
     "protocol/state/path.py": ("path in a state",),

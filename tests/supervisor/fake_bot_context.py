@@ -65,7 +65,7 @@ class RecordingWorkerPool:
         self.missing: set[str] = set()
         self._registry = registry
 
-    def start(self, worker: str, *_: object) -> Member:
+    def start(self, worker: str, *_: object, **__: object) -> Member:
         if worker in self.missing:
             raise SpawnError("there is no interpreter 'python9.9'")
         member = Member(worker, "r2", Path("/nowhere"), 0)

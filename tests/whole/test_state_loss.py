@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .live import Live
 
 BEFORE = """
@@ -27,7 +29,7 @@ class Bot(Worker[Book]):
     tick = "20ms"
 
     def on_command(self, name, args):
-        return {"ticks": self.state.ticks}
+        return {"ticks": self.state.ticks, "state": msgspec.to_builtins(self.state.positions)}
 
     def on_tick(self, tick):
         self.state.ticks += 1
@@ -37,31 +39,117 @@ class Bot(Worker[Book]):
             self.state.fills[f"f{self.state.ticks}"] = Fill(61000.0, 0.25)
 """
 RENAMED = BEFORE.replace("realised", "pnl")
-UNTOUCHED = RENAMED.replace("        self.state.pnl = 12.5\n", "")
+MIGRATED = (
+    RENAMED.replace('    tick = "20ms"', '    tick = "20ms"\n    schema = 2').replace(
+        "import Table, Worker", "import Table, Worker, migration"
+    )
+    + """
+@migration(1, 2)
+def realised_became_pnl(root):
+    root["pnl"] = root.pop("realised")
+    return root
+"""
+)
+WITHOUT_SIZE = (
+    BEFORE.replace("size: float", "qty: float = 0.0")
+    .replace("    fee: float = 0.0\n", "")
+    .replace("Fill(61000.0, 0.25)", "Fill(61000.0)")
+)
 
 
-def test_a_renamed_field_is_refused_before_the_handoff_with_its_value_and_the_mend(live: Live) -> None:
-    live.up(live.code("v0", BEFORE))
+def ready(live: Live, source: str = BEFORE) -> dict[str, Any]:
+    """The status of a bot whose state holds values."""
+    live.up(live.code("v0", source))
     live.ticks_on()
-    old = live.status()
+    return live.status()
+
+
+def test_a_renamed_field_is_refused_before_the_handoff_and_dropped_only_by_name(live: Live) -> None:
+    old = ready(live)
     refused = live.run("deploy", live.code("v1", RENAMED))
     assert refused.code == 9, refused
-    said = refused.out + refused.err
     for part in ("realised = 12.5", "adds pnl = 0.0", "--drop realised", "-o drop=realised", "migration"):
-        assert part in said, said
-    now = live.status()
-    assert (now["release"], now["worker"]) == (old["release"], old["worker"])
+        assert part in refused.out, refused
+    assert live.status()["worker"] == old["worker"]
     checked = live.run("check", live.tmp / "v1")
     assert checked.code == 1, checked
-    assert "realised = 12.5" in checked.out
+    assert "drops realised = 12.5" in checked.out
 
-    dropped = live.run("deploy", live.code("v2", UNTOUCHED), "--drop", "realised", "--json")
+    dropped = live.run("deploy", live.tmp / "v1", "--drop", "realised", "--json")
     assert dropped.code == 0, dropped
     assert [one["field"] for one in dropped.json["state"]["dropped"]] == ["realised"]
     assert dropped.json["state"]["rows"] == {"fills": 3}
+    assert "drops realised = 12.5" in live.run("history", "3").out
 
-    # Back again: now the rename is the other way round, and what was dropped is named with how to get it back.
+    # The way back is refused too, and names what brings the old value back.
     back = live.run("rollback")
-    assert back.code == 0, back
+    assert back.code == 9, back
+    assert "pnl = 12.5" in back.out
     assert f"state show realised --at {old['release']}" in back.out
+    assert live.run("rollback", "--drop", "pnl").code == 0
+    shown = live.run("state", "show", "realised", "--at", old["release"])
+    assert "12.5" in shown.out, shown
+    live.down()
+    live.audit()
+
+
+def test_fields_of_structs_in_dicts_and_of_rows_are_refused_and_dropped_by_their_paths(live: Live) -> None:
+    ready(live)
+    code = live.code("v1", WITHOUT_SIZE)
+    refused = live.run("deploy", code, "--drop", "positions.size")
+    assert refused.code == 9, refused
+    assert "fills.f1.fee = 0.25 and 2 more" in refused.out, refused
+    dropped = live.run("deploy", code, "--drop", "positions.size", "--drop", "fills", "--json")
+    assert dropped.code == 0, dropped
+    assert {one["field"] for one in dropped.json["state"]["dropped"]} == {"positions.size", "fills.fee"}
+    live.down()
+
+
+def test_a_migration_that_renames_the_field_keeps_its_value_and_needs_no_drop(live: Live) -> None:
+    ready(live)
+    done = live.run("deploy", live.code("v1", MIGRATED))
+    assert done.code == 0, done
+    assert "12.5" in live.run("state", "show", "pnl").out
+    live.down()
+
+
+def test_up_on_a_stopped_bot_refuses_too_and_check_compares_with_its_journal(live: Live) -> None:
+    ready(live)
+    live.down()
+    code = live.code("v1", RENAMED)
+    checked = live.run("check", code, "--home", live.home)
+    assert checked.code == 1, checked
+    assert "realised = 12.5" in checked.out
+    refused = live.run("up", "--project", code, "--from", code)
+    assert refused.code == 9, refused
+    assert "realised = 12.5" in refused.out + refused.err
+    live.up(code, "--from", str(code), "--drop", "realised")
+    live.ticks_on()
+    live.down()
+    live.audit()
+
+
+def test_a_value_that_appears_after_the_rehearsal_stops_the_handoff(live: Live) -> None:
+    """The field holds its default when it is copied; a window keeps the handoff waiting until it does not."""
+    late = BEFORE.replace(
+        "        self.state.realised = 12.5\n",
+        "        if self.state.note:\n            self.state.realised = 12.5\n",
+    ).replace(
+        "def on_command(self, name, args):",
+        "def on_command(self, name, args):\n"
+        "        self.state.note = 'x' if name == 'go' else self.state.note",
+    )
+    live.up(live.code("v0", late.replace('tick = "20ms"', 'tick = "1s"')))
+    live.ticks_on()
+    slow = RENAMED.replace(
+        "def on_tick",
+        "def on_load(self, state):\n        import time\n        time.sleep(1.5)\n\n    def on_tick",
+    )
+    deploying = live.start("deploy", live.code("v1", slow), "--json")
+    live.phase(1, "rehearsing")
+    live.ask("send", name="go")
+    refused = deploying.ends()
+    assert refused.code == 9, refused
+    assert "realised = 12.5" in refused.json["reason"]
+    live.ticks_on()
     live.down()

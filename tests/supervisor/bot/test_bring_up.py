@@ -24,7 +24,7 @@ def bring_up(*says: Any, ends: bool) -> None:
     context = FakeBotContext()
 
     class WorkersThatReport(RecordingWorkerPool):
-        def start(self, worker: str, *_: object) -> Member:
+        def start(self, worker: str, *_: object, **__: object) -> Member:
             member = super().start(worker)
             for message in says:
                 member.take(message, context.clock.now)
@@ -55,7 +55,7 @@ def test_a_start_ends_when_its_worker_takes_the_lease_while_the_bot_is_being_sto
     context = FakeBotContext()
 
     class WorkersThatReport(RecordingWorkerPool):
-        def start(self, worker: str, *_: object) -> Member:
+        def start(self, worker: str, *_: object, **__: object) -> Member:
             member = super().start(worker)
             member.take(Ready(0, 0), context.clock.now)
             return member

@@ -98,6 +98,7 @@ def test_check_runs_the_check_as_a_deployment_would(home: Home, repository: Repo
         "check",
         "bot",
         "rehearsal",
+        "state",
     ]
     config.write_text(f"{text}[deploy]\ncheck = \"python -c 'import no_such_module'\"\n")
     result = run("check")
