@@ -135,7 +135,7 @@ class ReleaseComparison:
     def _lost(
         self, data: bytes, read: Callable[[bytes], Any], types: tuple[Typed, Typed], name: str, *key: Any
     ) -> list[LostValue]:
-        again = msgspec.msgpack.encode(read(data))
+        again = self._cells.encode(read(data))
         if again == data:
             return []
         before, after = msgspec.msgpack.decode(data), msgspec.msgpack.decode(again)
