@@ -125,9 +125,8 @@ class DeploymentOutput:
         activity = lines.waits_for
         if away:
             activity = "the supervisor is away; the bot and the handoff go on without it"
-        elif lines.phase == "probation" and lines.probation is not None:
-            spent, total = lines.probation
-            activity = f"probation, {spent / 1e9:.0f} of {total / 1e9:.0f} s"
+        elif progress := lines.probation_text:
+            activity = f"probation, {progress}"
         self._output.alive(activity)
 
     def _begin(self, step: str) -> None:

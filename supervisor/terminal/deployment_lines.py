@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
+from ...protocol.duration import SECOND
 from ...protocol.events import (
     DeploymentEnded,
     DeploymentStarted,
@@ -103,6 +104,15 @@ class DeploymentLines:
     def activity(self) -> str:
         """What the deployment is doing now, "" when it has ended."""
         return "" if self.ended else self._activity or _ACTIVITIES.get(self.phase, "")
+
+    @property
+    def probation_text(self) -> str:
+        """How much of the probation has passed, as "3 s of 20 s"; "" outside it."""
+        if self.phase != "probation" or self.probation is None:
+            return ""
+        spent, total = self.probation
+        unit = SECOND if total >= 10 * SECOND else SECOND // 10 if total >= SECOND else SECOND // 1000
+        return f"{last(spent // unit * unit)} of {last(total)}"
 
     @property
     def waits_for(self) -> str:

@@ -53,9 +53,7 @@ class DeploymentScreen:
             screen.live("")
             return
         elapsed = last(max(0, self._now() - lines.since) // 100_000_000 * 100_000_000)
-        if lines.phase == "probation" and lines.probation is not None:
-            spent, total = lines.probation
-            elapsed = f"{spent / 1e9:.0f}/{total / 1e9:.0f} s"
+        elapsed = lines.probation_text or elapsed
         gist = f"  … {lines.waits_for}"
         screen.live(screen.warn(f"{gist}  {elapsed}"), gist=gist)
 

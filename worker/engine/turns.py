@@ -318,15 +318,11 @@ class Turns:
         self._after_tick = turn.kind == "tick"
         if turn.tick is not None:
             self._step = None
+            self._gap_kind, self._gap_cause = "skipped", "the process was not scheduled in time"
             encoding = replica.cells.pace.spent
-            self._gap_kind, self._gap_cause = (
-                "skipped",
-                (
-                    f"encoding the cells of the state took {duration.about(encoding)}"
-                    if timing.took + encoding >= self._interval
-                    else "the process was not scheduled in time"
-                ),
-            )
+            if encoding and timing.took + encoding >= self._interval:
+                cause = f"encoding the cells of the state took {duration.about(encoding)}"
+                replica.lost.add(wall, wall + encoding, "skipped", cause)
             self._due = turn.due + self._interval
         if asked is not None and asked.rebase:
             self.rebase()

@@ -28,7 +28,7 @@ class LostTimes:
             self.times = ()
         elif isinstance(frame.about, Led) and before is not None:
             led = frame.about
-            self._add(
+            self.add(
                 before.timing.ended,
                 timing.ended - timing.took,
                 "missed",
@@ -37,9 +37,10 @@ class LostTimes:
         if timing.took >= self.interval > 0:
             kind: GapKind = "missed" if frame.kind == "lead" else "skipped"
             took = f"{title or _title(frame)} took {duration.about(timing.took)}"
-            self._add(timing.ended - timing.took, timing.ended, kind, took)
+            self.add(timing.ended - timing.took, timing.ended, kind, took)
 
-    def _add(self, since: int, until: int, kind: GapKind, cause: str) -> None:
+    def add(self, since: int, until: int, kind: GapKind, cause: str) -> None:
+        """Add a span of time, wall ns."""
         if since < until:
             self.times = (*self.times, LostTime(since, until, kind, cause))
 

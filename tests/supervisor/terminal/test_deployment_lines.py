@@ -99,6 +99,26 @@ def test_the_progress_names_the_activity_and_its_obstacle() -> None:
     assert lines.phases == {"preparing": MS, "rehearsing": MS}
 
 
+@pytest.mark.parametrize(
+    ("elapsed", "total", "text"),
+    [
+        (3_900 * MS, 20_000 * MS, "3 s of 20 s"),
+        (1_260 * MS, 2_000 * MS, "1.2 s of 2 s"),
+        (61, 100 * MS, "0 ms of 100 ms"),
+        (65 * MS, 100 * MS, "65 ms of 100 ms"),
+        (90_000 * MS, 600_000 * MS, "1m30s of 10m00s"),
+    ],
+)
+def test_a_probation_of_any_length_shows_how_much_of_it_has_passed(
+    elapsed: int, total: int, text: str
+) -> None:
+    lines = DeploymentLines(4)
+    lines.take(phase("probation", "transferring"))
+    assert lines.probation_text == ""
+    lines.take(step("probation", elapsed=elapsed, total=total))
+    assert lines.probation_text == text
+
+
 def test_events_of_another_deployment_change_nothing() -> None:
     lines = DeploymentLines(5)
     assert [lines.take(event) for event in (STARTED, HANDED, phase("waiting", "preparing"))] == [None] * 3
