@@ -431,20 +431,23 @@ def test_values_with_codecs_read_back_as_they_were_written() -> None:
     assert verifier.check_all(state) == []
 
 
-@pytest.mark.parametrize(
-    ("change", "field", "mend"),
-    [
-        (lambda state: setattr(state, "recent", deque([1.0], maxlen=9)), None, ""),
-        (lambda state: setattr(state, "recent", [1.0]), "recent", "deque"),
-        (lambda state: setattr(state, "counts", {"a": 1}), "counts", "defaultdict"),
-        (lambda state: setattr(state, "counts", defaultdict(lambda: 7)), "counts", "default_factory"),
-        (lambda state: state.recent.append(None), "recent", "None"),
-        (lambda state: setattr(state.held.value, "seen", 5), "held", r"self\.state\.held\.touch\(\)"),
-    ],
-)
+MISFITS: dict[str, tuple[Callable[[Any], object], str | None, str]] = {
+    "longer": (lambda state: setattr(state, "recent", deque([1.0], maxlen=9)), None, ""),
+    "list": (lambda state: setattr(state, "recent", [1.0]), "recent", "deque"),
+    "dict": (lambda state: setattr(state, "counts", {"a": 1}), "counts", "defaultdict"),
+    "factory": (
+        lambda state: setattr(state, "counts", defaultdict(lambda: 7)), "counts", "default_factory",
+    ),
+    "none": (lambda state: state.recent.append(None), "recent", "None"),
+    "untouched": (lambda state: setattr(state.held.value, "seen", 5), "held", r"self\.state\.held\.touch\(\)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MISFITS)
 def test_a_value_that_its_codec_cannot_bring_back_is_reported(
-    change: Callable[[Any], None], field: str | None, mend: str
+    name: str,
 ) -> None:
+    change, field, mend = MISFITS[name]
     verifier, cells, state = coded()
     change(state)
     cells.collect(state)
