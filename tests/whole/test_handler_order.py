@@ -75,3 +75,14 @@ def test_a_process_that_led_yields_before_it_retires_or_leads_again(live: Live, 
     else:
         assert old == [*first, "on_yield", "on_load", "on_lead True", "on_stop"]
         assert new == [*first, "on_yield", "on_retire"]
+
+
+def test_a_handler_with_a_typo_is_named_by_check_and_in_the_log_of_the_start(live: Live) -> None:
+    code = live.code("v0", f"{_code('old')}\n    def on_tik(self, tick):\n        pass\n")
+    named = "on_tik is never called: did you mean on_tick?"
+    checked = live.run("check", code)
+    assert checked.code == 0, checked
+    assert named in checked.out
+    live.up(code)
+    logged = live.run("logs", "--level", "warning")
+    assert f"WARNING: bot Bot: {named}" in logged.out, logged

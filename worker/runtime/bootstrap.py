@@ -70,7 +70,7 @@ class Bootstrap:
     def engine(self, bot: Runnable) -> Engine:
         """Make the engine of `bot`, with its `Hello` sent, about to start. Raises what a bad state type raises."""
         for warning in bot.warnings:
-            report(f"warning: bot {bot.name}: {warning}")
+            report(f"WARNING: bot {bot.name}: {warning}")
         engine = build_engine(self.me, bot, self.runtime, imported=self.runtime.clock.mono() - self._began)
         if self._output is not None:
             self._output.position = lambda: (engine.replica.epoch, engine.leading.seq)
