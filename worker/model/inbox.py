@@ -204,9 +204,9 @@ class Inbox:
         with self._lock:
             arrived, self.arrived = self.arrived, deque()
             self._arrived_size = 0
-            overflowed = list(self._overflowed)
+            overflowed = list(self._overflowed) if self._overflowed else None
             self._overflowed.clear()
-        if overflowed:
+        if overflowed is not None:
             self._note_dropped(overflowed)
         if not arrived:
             return []
@@ -318,6 +318,11 @@ class Inbox:
         if not (applied or received or self.repeated or self.drops):
             return None
         came = tuple(self._came)
+        self._came.clear()
+        if not (received or self.drops or self._numbers):
+            # As after most turns.
+            repeated, self.repeated = self.repeated, 0
+            return Traffic(came, applied, repeated)
         reported: tuple[str, ...] = ()
         waiting: list[Item] = []
         aside: list[str] = []
@@ -351,7 +356,6 @@ class Inbox:
             tuple(self._gaps),
         )
         self.repeated = 0
-        self._came.clear()
         self.drops.clear()
         self._numbers.clear()
         self._gaps.clear()
@@ -463,7 +467,7 @@ class Inbox:
             applied.popitem(last=False)
             self.forgotten += 1
         oldest = at - self._age
-        while applied and next(iter(applied.values())) < oldest:
+        while applied and applied[next(iter(applied))] < oldest:
             applied.popitem(last=False)
             self.forgotten += 1
 
