@@ -112,7 +112,7 @@ class Dispatcher:
             case Status():
                 return self._status_reader.read()
             case Deploy():
-                with self._branch_watch.asked(command):
+                with self._branch_watch.requested(command):
                     return await self._deployments.deploy(command)
             case Rollback():
                 return await self._deployments.rollback(command)

@@ -79,7 +79,7 @@ class StateCommands:
                 f"{_named(doubts)}. What became of "
                 f"{'it' if len(doubts) == 1 else 'them'} is in no state: look at the exchange first, then restore with "
                 "--in-doubt (in_doubt: true)",
-                in_doubt=[one.id for one in doubts],
+                in_doubt=[decision.id for decision in doubts],
             )
         staged = found.values.staged(found.timers)
         return {**preview, **await self._put(staged, command.at, once)}
@@ -119,7 +119,7 @@ class StateCommands:
     def _preview(self, found: StateAt) -> tuple[dict[str, Any], list[DecisionSince]]:
         now = self._reader.find("")
         decisions = decisions_since(self._home.journal, found.number)
-        doubts = [one for one in decisions if one.outcome == IN_DOUBT]
+        doubts = [decision for decision in decisions if decision.outcome == IN_DOUBT]
         diff = state_diff(now.values, found.values, _LISTED)
         timers = sorted(
             name
@@ -134,7 +134,7 @@ class StateCommands:
             "total": diff.total,
             "timers": timers,
             "decisions": decisions[-_LISTED:],
-            "in_doubt": [one.id for one in doubts],
+            "in_doubt": [decision.id for decision in doubts],
         }, doubts
 
     def _check(self, confirm: str) -> None:
@@ -150,8 +150,8 @@ class StateCommands:
 
 def _answer(value: Any) -> dict[str, Any]:
     """What the leader said. `frame` is the last one before the change: restoring it undoes the change."""
-    told = msgspec.convert(value, dict[str, Any])
-    return {**told, "undo": f"frame:{told.pop('frame', -1)}"}
+    result = msgspec.convert(value, dict[str, Any])
+    return {**result, "undo": f"frame:{result.pop('frame', -1)}"}
 
 
 def _counted(doubts: list[DecisionSince]) -> str:
@@ -159,7 +159,7 @@ def _counted(doubts: list[DecisionSince]) -> str:
 
 
 def _named(doubts: list[DecisionSince]) -> str:
-    named = ", ".join(f"{one.id} ({one.name})" for one in doubts[:_NAMED])
+    named = ", ".join(f"{decision.id} ({decision.name})" for decision in doubts[:_NAMED])
     return named + (f" and {len(doubts) - _NAMED} more" if doubts[_NAMED:] else "")
 
 

@@ -43,7 +43,7 @@ from ..store.history_thread import HistoryThread
 from ..store.lock_and_pause import PauseNotes
 from ..workers.registry import Member
 
-__all__ = ["StatusReader", "start_told"]
+__all__ = ["StatusReader", "describe_next_start"]
 
 _OUTAGES = 50
 _TRACEBACK = 8192
@@ -134,7 +134,7 @@ class StatusReader:
         )
 
 
-def start_told(start: NextStartSeen, now: int) -> str:
+def describe_next_start(start: NextStartSeen, now: int) -> str:
     """When a bot that no worker leads is started again, seen from wall time `now`."""
     if not start.at:
         return f"now, on release {start.release}"

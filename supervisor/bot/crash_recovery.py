@@ -65,7 +65,7 @@ class CrashRecovery:
         """How often a worker has begun to lead."""
         self._lost_at = 0
         """When the bot lost its leader, CLOCK_MONOTONIC."""
-        self._asked = False
+        self._start_requested = False
         """A start that an operator requested is in progress: no other start begins meanwhile."""
         self._trying = False
         """Waiting for a successor, or starting one."""
@@ -87,7 +87,7 @@ class CrashRecovery:
     @property
     def busy(self) -> bool:
         """Whether a recovery or a requested start is in progress. The leadership is checked again when it has ended."""
-        return self._asked or (self._task is not None and not self._task.done())
+        return self._start_requested or (self._task is not None and not self._task.done())
 
     def died(self, member: Member) -> None:
         """A leader has died."""
@@ -128,7 +128,7 @@ class CrashRecovery:
         Returns False when another worker leads by then. Raises `StartFailed`, and then the recovery continues as
         before.
         """
-        self._asked = True
+        self._start_requested = True
         try:
             self._state.changes.stir()
             await self._state.changes.until(lambda: not self._trying)
@@ -146,7 +146,7 @@ class CrashRecovery:
                 self._restarts.forget()
             return led
         finally:
-            self._asked = False
+            self._start_requested = False
             self._state.changes.stir()
 
     def give_up(self, why: str) -> None:
@@ -185,8 +185,8 @@ class CrashRecovery:
         while not self._over(leads):
             if pause := self._pause(release):
                 self._plan(release, reason, pause)
-            await self._state.changes.until(lambda: self._over(leads) or self._asked, pause)
-            await self._state.changes.until(lambda: not self._asked)
+            await self._state.changes.until(lambda: self._over(leads) or self._start_requested, pause)
+            await self._state.changes.until(lambda: not self._start_requested)
             if self._over(leads):
                 break
             if (planned := self._state.next_start) is not None:
@@ -195,7 +195,7 @@ class CrashRecovery:
                 await self._try(release, again=failed)
             except NeverblinkError as problem:
                 # A start that was cut off for an operator's start says nothing about the release.
-                if not (self._asked or self._over(leads)):
+                if not (self._start_requested or self._over(leads)):
                     self._restarts.failed(release)
                     reason = problem.reason if isinstance(problem, StartFailed) else problem.message
                     failed = self._start_failed = True
@@ -221,7 +221,9 @@ class CrashRecovery:
                 run = await self._find(release)
                 self._state.add_run(*run)
             await self._bring_up.bring_up(
-                *run, unless=lambda: "an operator named other code" if self._asked else "", recovers=True
+                *run,
+                unless=lambda: "an operator named other code" if self._start_requested else "",
+                recovers=True,
             )
         finally:
             self._trying = False

@@ -213,10 +213,10 @@ def describe_outage(outage: Outage, now: int) -> str:
             f"{missed} missed",
         ]
     parts += [
-        f"window {one.window} missed" + (f" {one.times:,} times" if one.times > 1 else "")
-        for one in outage.windows
+        f"window {part.window} missed" + (f" {part.times:,} times" if part.times > 1 else "")
+        for part in outage.windows
     ]
-    parts += [f"decision {one.name} ({one.id}) in doubt" for one in outage.in_doubt]
+    parts += [f"decision {part.name} ({part.id}) in doubt" for part in outage.in_doubt]
     return f"outage {outage.id}: {died}; {', '.join(parts)}"
 
 

@@ -48,7 +48,7 @@ class Standby:
         self._begun = False
         self._closed = False
         self._ours: set[str] = set()
-        self._asked: dict[str, tuple[Follow, int]] = {}
+        self._requested: dict[str, tuple[Follow, int]] = {}
         """The last message to each, and when it was sent (CLOCK_MONOTONIC)."""
         self._loaded_at: dict[str, int] = {}
         self._failures = CrashBackoff()
@@ -91,7 +91,7 @@ class Standby:
         if member.worker not in self._ours:
             return
         self._ours.discard(member.worker)
-        self._asked.pop(member.worker, None)
+        self._requested.pop(member.worker, None)
         loaded = self._loaded_at.pop(member.worker, 0)
         reported = member.report is not None and member.report.role == "leading"
         led = reported or member.failed_as == "leading"
@@ -174,10 +174,10 @@ class Standby:
                 self._pool.free(member.worker)
             # Otherwise it copies the state, and reports when it has it.
             return
-        asked, at = self._asked.get(member.worker, (None, 0))
+        requested, at = self._requested.get(member.worker, (None, 0))
         wish, now = Follow(leader.worker, guard=guard), self._state.platform.mono()
-        if asked != wish or now - at >= REPEAT_AFTER:
-            self._asked[member.worker] = (wish, now)
+        if requested != wish or now - at >= REPEAT_AFTER:
+            self._requested[member.worker] = (wish, now)
             self._pool.send(member.worker, wish)
         self._timers.arm("look")
 

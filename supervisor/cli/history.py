@@ -100,12 +100,12 @@ _ASKED = ("WHEN", "COMMAND", "OUTCOME", "TICK", "WHO", "WHAT")
 def _command(screen: Screen, command: CommandRow) -> tuple[str, ...]:
     outcome = screen.good(command.outcome) if command.ok else screen.bad(command.outcome)
     seq = "" if command.seq is None else str(command.seq)
-    what = _asked_for(command)
+    what = _command_text(command)
     details = f"{what} ({command.why})" if what and command.why else what or command.why
     return (clock(command.at), command.op, outcome, seq, command.who or "unknown", details)
 
 
-def _asked_for(command: CommandRow) -> str:
+def _command_text(command: CommandRow) -> str:
     """A command's subject and arguments, and the reason when it was refused."""
     name = str(command.facts.get("name", ""))
     given = (

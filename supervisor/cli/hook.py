@@ -70,7 +70,7 @@ def install(context: CommandContext, repository: Path, branch: str, gate: bool) 
     screen.line(f"a push of {screen.style(branch, bold=True)} {what} to the bot in {home}")
     push = f"git remote add live {quote(str(git_dir(where)))} && git push live {quote(branch)}"
     screen.line(f"next: {screen.style(push, bold=True)}")
-    return Done(_told(where, found))
+    return Done(_hook_facts(where, found))
 
 
 @local_command
@@ -156,7 +156,7 @@ def status(context: CommandContext, repository: Path) -> Done:
     """Show what a push to REPO.git would do, and any problems. Ends with 1 when there are problems."""
     where = context.path(repository)
     found = hooks.find(where)
-    result = _told(where, found)
+    result = _hook_facts(where, found)
     settings = hooks.settings(where)
     problems = list(of_repository(where))
     result["problems"] = problems
@@ -207,7 +207,7 @@ def _row(screen: Screen, name: str, text: str) -> None:
     screen.line(f"{screen.faint(f'{name:<13}')} {text}")
 
 
-def _told(where: Path, found: list[hooks.Hook]) -> dict[str, Any]:
+def _hook_facts(where: Path, found: list[hooks.Hook]) -> dict[str, Any]:
     settings = hooks.settings(where)
     return {
         "repository": str(git_dir(where)),

@@ -108,9 +108,9 @@ class LineFilter(msgspec.Struct, frozen=True):
             return False
         if self.since is not None and (at if at is not None else written) < self.since:
             return False
-        return not self.deployment or line.deployment == self.deployment or self._tells_of_it(line)
+        return not self.deployment or line.deployment == self.deployment or self._names_deployment(line)
 
-    def _tells_of_it(self, line: MergedLine) -> bool:
+    def _names_deployment(self, line: MergedLine) -> bool:
         """In the text form of the supervisor's log a deployment's lines begin with its number."""
         return line.worker == SUPERVISOR and bool(re.search(rf"\bdeployment {self.deployment}\b", line.text))
 

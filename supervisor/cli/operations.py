@@ -176,7 +176,7 @@ def down(context: CommandContext, why: str, within: str, leave_workers: bool) ->
     A decision that is open is finished first. Ctrl-C in the terminal of `up` does the same. When this returns, `up` may
     be said again.
     """
-    begun, asked_at = time.monotonic(), time.time_ns()
+    begun, requested_at = time.monotonic(), time.time_ns()
 
     def meanwhile(status: dict[str, Any]) -> None:
         context.screen.line(context.screen.faint(_still(status, time.monotonic() - begun)))
@@ -192,7 +192,7 @@ def down(context: CommandContext, why: str, within: str, leave_workers: bool) ->
             raise
         except Unreachable:
             # libzmq drops an answer that is unread when the connection ends, and the supervisor ends at once.
-            noted = _noted_down(context, asked_at, leave_workers=leave_workers)
+            noted = _noted_down(context, requested_at, leave_workers=leave_workers)
             if noted is None:
                 raise
             result = noted

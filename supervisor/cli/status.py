@@ -9,7 +9,7 @@ from ...protocol.duration import SECOND
 from ...protocol.events import DeploymentEnded
 from ...protocol.status import BotStatus, PauseNote
 from ..api.client import convert
-from ..api.status import start_told
+from ..api.status import describe_next_start
 from ..bot.outages import describe_outage
 from ..deploy.branch_watch import describe_undeployed
 from ..system.format import ago, count, last
@@ -18,7 +18,7 @@ from .command import Done, remote_command
 from .context import CommandContext
 from .exit_codes import Exit
 
-__all__ = ["pause_told", "picture", "status"]
+__all__ = ["describe_pause", "picture", "status"]
 
 _OUTAGES = 5
 _TRACEBACK = 30
@@ -133,7 +133,7 @@ def _descriptors(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
     ]
 
 
-def pause_told(pause: PauseNote, now: int) -> str:
+def describe_pause(pause: PauseNote, now: int) -> str:
     """What paused the bot, in one line, seen from wall time `now`."""
     if pause.op == "journal":
         return f"{ago(pause.at, now)}, because its journal lacks frames: {pause.why}"
@@ -152,14 +152,14 @@ def _next_start(status: BotStatus) -> list[tuple[str, str]]:
         if status.state != "down"
         else "; `neverblink deploy` or `rollback` starts the code that you name now"
     )
-    return [("next start", f"{start_told(start, status.at)}{others}")]
+    return [("next start", f"{describe_next_start(start, status.at)}{others}")]
 
 
 def _paused(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
     if not status.paused:
         return []
     rows = [("paused", f"{screen.warn('it enters nothing new')}, its exits go on, until `neverblink resume`")]
-    return rows + [("", pause_told(pause, status.at)) for pause in (status.pause,) if pause is not None]
+    return rows + [("", describe_pause(pause, status.at)) for pause in (status.pause,) if pause is not None]
 
 
 def _settings(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
@@ -195,7 +195,7 @@ def _journal(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
 
 def _problems(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
     """What the next process would not read as it was written."""
-    return [("state", screen.bad(one.text.removeprefix("state "))) for one in status.problems]
+    return [("state", screen.bad(problem.text.removeprefix("state "))) for problem in status.problems]
 
 
 def _windows(status: BotStatus, screen: Screen) -> list[str]:

@@ -9,12 +9,12 @@ from rich.text import Text
 
 from ...protocol import duration
 from ...protocol.status import BotStatus
-from ..api.status import start_told
+from ..api.status import describe_next_start
 from ..audit.recent_ticks import RecentTick
 from ..bot.outages import describe_outage
 from ..system.format import ago, count, last
 from ..terminal.deployment_lines import DeploymentLine
-from .status import pause_told
+from .status import describe_pause
 from .tick_chart import Column, chart, level, mark_of
 from .top_view import TopSnapshot
 
@@ -44,7 +44,7 @@ def draw(picture: TopSnapshot, width: int, height: int, bottom: str = KEYS) -> l
     del lines[max(0, height - 1) :]
     if bottom:
         lines += [Text() for _ in range(height - 1 - len(lines))]
-        lines.append(Text(picture.said or bottom, "bold yellow" if picture.said else "dim"))
+        lines.append(Text(picture.message or bottom, "bold yellow" if picture.message else "dim"))
     for line in lines:
         line.truncate(width, overflow="ellipsis")
     return lines
@@ -75,12 +75,12 @@ def _rows(picture: TopSnapshot, status: BotStatus) -> list[Text]:
     else:
         rows.append(_row("leader", Text.assemble(("none", "bold red"), f": {status.reason}")))
         if status.next_start is not None:
-            rows.append(_row("start", start_told(status.next_start, now)))
+            rows.append(_row("start", describe_next_start(status.next_start, now)))
     if status.windows:
         rows.append(_row("windows", _windows(status, now)))
     rows += _decisions(status, now)
     if status.paused:
-        pause = f"; {pause_told(status.pause, now)}" if status.pause is not None else ""
+        pause = f"; {describe_pause(status.pause, now)}" if status.pause is not None else ""
         rows.append(_row("paused", Text(f"it enters nothing new; its exits go on{pause}", "yellow")))
     rows += _warnings(status, now)
     if status.standby is not None:

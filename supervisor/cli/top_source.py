@@ -55,14 +55,14 @@ class TopSource:
         self._view = view
         self._strip = None if context.server else RecentTicks(context.home.journal)
         self._place: Place | None = None
-        self._asked: queue.SimpleQueue[tuple[Command, str]] = queue.SimpleQueue()
+        self._commands: queue.SimpleQueue[tuple[Command, str]] = queue.SimpleQueue()
         self._closing = Event()
         self._thread = Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def ask(self, command: Command, done: str) -> None:
         """Have a command carried out; `done` is what to say when it was."""
-        self._asked.put((command, done))
+        self._commands.put((command, done))
 
     def close(self) -> None:
         self._closing.set()
@@ -81,25 +81,25 @@ class TopSource:
 
     def _attend(self, client: Client, events: EventSubscription) -> None:
         """As long as the supervisor can be asked."""
-        asked = looked = 0.0
+        status_asked_at = looked = 0.0
         while not self._closing.is_set():
             event = events.next(0.1)
             while event is not None:
-                self._view.told(event)
+                self._view.on_event(event)
                 event = events.next(0)
             now = time.monotonic()
             if now - looked >= _LOOK_EVERY:
                 looked = now
                 self._look()
             self._carry_out(client)
-            if now - asked >= _ASK_EVERY:
-                asked = now
+            if now - status_asked_at >= _ASK_EVERY:
+                status_asked_at = now
                 self._view.answered(convert(client.ask(Status(), within=_ANSWER_WITHIN), Seen))
                 _catch_up(client, self._view)
 
     def _carry_out(self, client: Client) -> None:
         try:
-            command, done = self._asked.get_nowait()
+            command, done = self._commands.get_nowait()
         except queue.Empty:
             return
         try:

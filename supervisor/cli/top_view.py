@@ -46,7 +46,7 @@ class TopSnapshot(msgspec.Struct, frozen=True):
     since: int
     """and since when."""
     lines: list[DeploymentLine]
-    said: str = ""
+    message: str = ""
     """What came of the last key."""
 
 
@@ -64,14 +64,14 @@ class TopView:
         self._seen: deque[Seen] = deque(maxlen=MOST)
         self._progress = DeploymentLines(0)
         self._lines: deque[DeploymentLine] = deque(maxlen=_KEPT_LINES)
-        self._said = ("", 0.0)
+        self._message = ("", 0.0)
 
     def picture(self) -> TopSnapshot:
         with self._lock:
             now = time.time_ns() + self._ahead
             progress, ended = self._progress, self._progress.ended
             shown = progress.deployment and (ended is None or now - ended.at < _SHOWN_AFTER)
-            message, until = self._said
+            message, until = self._message
             return TopSnapshot(
                 now,
                 self._status,
@@ -107,7 +107,7 @@ class TopView:
     def say(self, text: str, seconds: float = 5.0) -> None:
         """Show this for a moment."""
         with self._lock:
-            self._said = (text, time.monotonic() + seconds)
+            self._message = (text, time.monotonic() + seconds)
 
     def add(self, seen: Iterable[Seen]) -> None:
         with self._lock:
@@ -128,7 +128,7 @@ class TopView:
             self._begin(row.id)
             self._lines.extend(self._progress.catch_up(row))
 
-    def told(self, event: events.Event) -> None:
+    def on_event(self, event: events.Event) -> None:
         with self._lock:
             match event:
                 case events.DeploymentStarted():

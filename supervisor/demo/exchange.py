@@ -59,7 +59,7 @@ def main(args: Sequence[str] | None = None) -> int:
             venue = Venue(
                 Ledger(file), seed=options.seed, timeframes=_timeframes(options.timeframe), stream=stream
             )
-            asyncio.run(_until_told(venue, options.port, options.with_stdin))
+            asyncio.run(_run_until_stopped(venue, options.port, options.with_stdin))
     except OSError as problem:
         place = problem.filename or f"port {options.port}"
         sys.stderr.write(f"exchange: {place}: {problem.strerror}; name another with --port or --home\n")
@@ -67,7 +67,7 @@ def main(args: Sequence[str] | None = None) -> int:
     return 0
 
 
-async def _until_told(venue: Venue, port: int, with_stdin: bool) -> None:
+async def _run_until_stopped(venue: Venue, port: int, with_stdin: bool) -> None:
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

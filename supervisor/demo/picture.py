@@ -102,7 +102,7 @@ class Lines(DemoPicture):
     def ended(self, played: Played) -> None:
         super().ended(played)
         mark = self._screen.bad("✗") if played.wrong else self._screen.good("✓")
-        self._screen.line(f"  {mark} {_told(played)}")
+        self._screen.line(f"  {mark} {_outcome_text(played)}")
 
     def close(self) -> None:
         rows = self.strip.rows(100) if self.strip is not None else []
@@ -119,7 +119,7 @@ class Live(DemoPicture):
 
     def __init__(self, acts: tuple[Act, ...], console: Console) -> None:
         super().__init__(acts)
-        self._said = ""
+        self._message = ""
         self._act: Act | None = None
         self._phase = ""
         self._since = time.monotonic()
@@ -127,7 +127,7 @@ class Live(DemoPicture):
         self._live.start()
 
     def say(self, text: str) -> None:
-        self._said = text
+        self._message = text
         self.draw()
 
     def take(self, event: Event) -> None:
@@ -174,8 +174,8 @@ class Live(DemoPicture):
                 )
             )
         parts += [Text(), self._draw_acts()]
-        if self._act is None and self._said:
-            parts += [Text(), Text(self._said)]
+        if self._act is None and self._message:
+            parts += [Text(), Text(self._message)]
         return Group(*parts)
 
     def _draw_row(self, row: list[StripCell]) -> Text:
@@ -196,7 +196,10 @@ class Live(DemoPicture):
                 played = self.played[place]
                 mark = Text("✗", "bold red") if played.wrong else Text("✓", "bold green")
                 table.add_row(
-                    mark, _verb(act), act.title, Text(_told(played), overflow="ellipsis", no_wrap=True)
+                    mark,
+                    _verb(act),
+                    act.title,
+                    Text(_outcome_text(played), overflow="ellipsis", no_wrap=True),
                 )
             elif act is self._act:
                 took = f"{time.monotonic() - self._since:.1f} s"
@@ -218,7 +221,7 @@ def _verb(act: Act) -> str:
     return "rollback" if act.back else f"deploy {act.version}"
 
 
-def _told(played: Played) -> str:
+def _outcome_text(played: Played) -> str:
     """One line on how an act ended."""
     result = played.result
     parts = [played.outcome.replace("_", " ")]

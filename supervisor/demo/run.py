@@ -119,7 +119,7 @@ class _Run:
             time.sleep(_FRAME)
         if watch is not None:
             watch.close()
-        problem = f"it did not tick within {_UP_WITHIN:g} s" if up.running else up.said().told
+        problem = f"it did not tick within {_UP_WITHIN:g} s" if up.running else up.output().stderr
         raise DemoFailed(f"the bot could not be started: {problem}")
 
     def _begin(self, status: dict[str, Any]) -> None:
@@ -143,19 +143,21 @@ class _Run:
         played = Played(act, output.exit, output.result, self._versions.get(release, release))
         self._picture.ended(played)
         if not up.running:
-            raise DemoFailed(f"the supervisor ended in the middle: {up.said().told or 'it said nothing'}")
+            raise DemoFailed(
+                f"the supervisor ended in the middle: {up.output().stderr or 'it output nothing'}"
+            )
         return played
 
     def _do(self, name: str, *arguments: str) -> CommandOutput:
         output = self._until_ended(self._world.verb(name, *arguments))
         if output.exit:
-            self._refused.append(f"{name}: exit {output.exit}: {output.told}")
+            self._refused.append(f"{name}: exit {output.exit}: {output.stderr}")
         return output
 
     def _until_ended(self, verb: RunningCommand) -> CommandOutput:
         if not self._until(lambda: not verb.running, _VERB_WITHIN):
             raise DemoFailed(f"{verb.name} has not ended within {_VERB_WITHIN:g} s")
-        return verb.said()
+        return verb.output()
 
     def _until(self, done: Callable[[], bool], within: float) -> bool:
         """Show what happens until `done()`; return whether it was, within so many seconds."""

@@ -131,7 +131,7 @@ class Venue:
             self.ledger.refuse(order.account, order.client_id, problem.message, at)
             raise
         return _answer(
-            self._told(self.ledger.reserve(at=at, price=price, **msgspec.structs.asdict(order))), 201
+            self._order_json(self.ledger.reserve(at=at, price=price, **msgspec.structs.asdict(order))), 201
         )
 
     async def _confirm(self, request: web.Request) -> web.Response:
@@ -139,11 +139,11 @@ class Venue:
         await self._think()
         if self.ledger.confirm(order.order, self._clock()):
             self._run(self._execute(order))
-        return _answer(self._told(order))
+        return _answer(self._order_json(order))
 
     async def _find(self, request: web.Request) -> web.Response:
         return _answer(
-            self._told(self.ledger.of_client(request.query["account"], request.query["client_id"]))
+            self._order_json(self.ledger.of_client(request.query["account"], request.query["client_id"]))
         )
 
     def _accept(self, order: NewOrder, at: int) -> float:
@@ -164,7 +164,7 @@ class Venue:
             if (fill.contract, fill.direction) == (order.contract, order.direction)
         )
 
-    def _told(self, order: Reserved) -> dict[str, Any]:
+    def _order_json(self, order: Reserved) -> dict[str, Any]:
         status = "confirmed" if self.ledger.is_confirmed(order.order) else "reserved"
         return {"order": order.order, "client_id": order.client_id, "price": order.price, "status": status}
 
@@ -180,7 +180,7 @@ class Venue:
 
     def _fill(self, order: Reserved, size: int) -> None:
         fill = self.ledger.fill(order, size, self._clock())
-        self._feeds.tell(_account(order.account), self._told_fills(order.account, [fill]))
+        self._feeds.tell(_account(order.account), self._fills_message(order.account, [fill]))
 
     async def _think(self) -> None:
         await asyncio.sleep(self._chance.uniform(*_LATENCY))
@@ -188,24 +188,24 @@ class Venue:
     # feeds
 
     async def _watch_prices(self, request: web.Request) -> web.WebSocketResponse:
-        return await self._feeds.serve(request, _PRICES, [self._told_prices()])
+        return await self._feeds.serve(request, _PRICES, [self._prices_message()])
 
     async def _watch_account(self, request: web.Request) -> web.WebSocketResponse:
         account = request.query["account"]
         wanted = request.query.get("from")
         past = self.ledger.fills(account, int(wanted)) if wanted else []
-        return await self._feeds.serve(request, _account(account), [self._told_fills(account, past)])
+        return await self._feeds.serve(request, _account(account), [self._fills_message(account, past)])
 
-    def _told_fills(self, account: str, fills: list[Filled]) -> str:
+    def _fills_message(self, account: str, fills: list[Filled]) -> str:
         return _text({"next": fills[-1].n + 1 if fills else len(self.ledger.fills(account)), "fills": fills})
 
     async def _walk(self) -> None:
         while True:
             self._prices.step(self._clock())
-            self._feeds.tell(_PRICES, self._told_prices())
+            self._feeds.tell(_PRICES, self._prices_message())
             await asyncio.sleep(PRICES_EVERY)
 
-    def _told_prices(self) -> str:
+    def _prices_message(self) -> str:
         return _text({"at": self._clock(), "prices": self._prices.now})
 
     async def _make_up_fills(self, stream: Stream) -> None:

@@ -38,12 +38,12 @@ class DemoFailed(NeverblinkError):
 
 
 class CommandOutput(msgspec.Struct, frozen=True):
-    """What a verb of the command line came to."""
+    """How a command of the command line ended."""
 
     exit: int
     result: dict[str, Any]
     """The JSON object at the end of its stdout."""
-    told: str
+    stderr: str
     """Its stderr."""
 
 
@@ -70,8 +70,8 @@ class RunningCommand:
     def running(self) -> bool:
         return self.process.poll() is None
 
-    def said(self) -> CommandOutput:
-        """What it came to, once it has ended."""
+    def output(self) -> CommandOutput:
+        """How it ended; waits until it has."""
         lines = self._out.read_bytes().splitlines()
         try:
             result = msgspec.json.decode(lines[-1] if lines else b"{}", type=dict[str, Any])

@@ -63,7 +63,7 @@ class BranchWatch:
         self._say = say
         self._found: list[BranchSeen] = []
         self._looked_at: object = None
-        self._asked: list[str] = []
+        self._requested: list[str] = []
         self._since: dict[str, float] = {}
         self._poll_loop = PollLoop()
         self._task: asyncio.Task[None] | None = None
@@ -79,17 +79,17 @@ class BranchWatch:
     def seen(self) -> tuple[BranchSeen, ...]:
         """The branches as last read."""
         return tuple(
-            msgspec.structs.replace(branch, asked=branch.commit in self._asked) for branch in self._found
+            msgspec.structs.replace(branch, asked=branch.commit in self._requested) for branch in self._found
         )
 
     @contextlib.contextmanager
-    def asked(self, command: Deploy) -> Generator[None]:
+    def requested(self, command: Deploy) -> Generator[None]:
         """Within this context, a deployment of the command's commit has been requested."""
-        self._asked.append(command.commit)
+        self._requested.append(command.commit)
         try:
             yield
         finally:
-            self._asked.remove(command.commit)
+            self._requested.remove(command.commit)
 
     def note(self, event: Event) -> None:
         """Handle an event at once: its effect on a branch needs no git."""

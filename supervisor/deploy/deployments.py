@@ -276,10 +276,10 @@ class Deployments:
         """Deploy now. `number` is the number that it got in the queue, 0 when it has not waited."""
         # Nothing is awaited between the check for room and this line: two deployments can't both be admitted.
         self._admission.check(frozen=True)
-        told = self._admission.check_state(command)
+        warnings_of_state = self._admission.check_state(command)
         number = number or self._number_of_rehearsal(command)
         active = self._claim(command, number)
-        active.warnings.extend(told)
+        active.warnings.extend(warnings_of_state)
         release: Release | None = None
         try:
             warn = active.warnings.append

@@ -90,10 +90,10 @@ class Preparer:
         """
         if check and config.deploy.check:
             return None
-        asked = wanted(directory, config)
-        if asked is None:
+        requirements = wanted(directory, config)
+        if requirements is None:
             return config
-        name = self.environments.name_of(asked, config)
+        name = self.environments.name_of(requirements, config)
         if release:
             self.environments.assign(release, name)
         built = self.environments.whole(name)
@@ -120,9 +120,9 @@ class Preparer:
         self._hidden.add(secret_files(config))
         project = config
         place: Path | None = None
-        asked = await asyncio.to_thread(wanted, directory, config)
-        if asked is not None:
-            built = await self._environment(release, directory, asked, config, output)
+        requirements = await asyncio.to_thread(wanted, directory, config)
+        if requirements is not None:
+            built = await self._environment(release, directory, requirements, config, output)
             place = built.python.parent.parent
             config = msgspec.structs.replace(config, python=str(built.python))
         if check and config.deploy.check:
@@ -135,7 +135,7 @@ class Preparer:
             else:
                 # With development tools, which the bot itself does not need.
                 tools = await asyncio.to_thread(wanted, directory, project, development=True)
-                if tools is not None and tools != asked:
+                if tools is not None and tools != requirements:
                     built = await self._environment(release, directory, tools, project, output, check=True)
                     place = built.python.parent.parent
                 await self._check(directory, config, place, output)
@@ -147,14 +147,14 @@ class Preparer:
         self,
         release: str,
         directory: Path,
-        asked: Requirements,
+        requirements: Requirements,
         config: Config,
         output: PrepareOutput,
         *,
         check: bool = False,
     ) -> Built:
         """The required environment, built if it does not exist."""
-        name = await asyncio.to_thread(self.environments.name_of, asked, config)
+        name = await asyncio.to_thread(self.environments.name_of, requirements, config)
         if release:
             self.environments.assign(release, name, check=check)
         built = await asyncio.to_thread(self.environments.whole, name)
@@ -163,13 +163,17 @@ class Preparer:
         if built is None:
             try:
                 built = await self.environments.build(
-                    directory, asked, config, self._runner, lambda line: output.line("environment", line)
+                    directory,
+                    requirements,
+                    config,
+                    self._runner,
+                    lambda line: output.line("environment", line),
                 )
             except RunCancelled as cut:
                 raise RunCancelled(f"the environment was not built: {cut.message}") from None
         how = "built" if new else "was there"
         what = f"{built.name} {how}{' for the check' if check else ''}"
-        text = f"{what}: Python {built.version}, {built.packages} packages by {asked.file}"
+        text = f"{what}: Python {built.version}, {built.packages} packages by {requirements.file}"
         facts = {"name": built.name, "python": built.version, "packages": built.packages, "new": new}
         output.step("environment", text, time.monotonic_ns() - begun if new else 0, facts)
         return built
@@ -181,7 +185,7 @@ class Preparer:
     def prune(self, releases: Path, pids: Collection[int]) -> None:
         """Remove environments that no kept release requires and none of these processes runs in. Raises `OSError`."""
         self.environments.prune(releases, {self._runs_in(pid) for pid in pids})
-        self._passed = {id: one for id, one in self._passed.items() if (releases / id).is_dir()}
+        self._passed = {id: check for id, check in self._passed.items() if (releases / id).is_dir()}
 
     def _runs_in(self, pid: int) -> str:
         try:

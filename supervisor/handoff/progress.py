@@ -146,7 +146,7 @@ class HandoffProgress:
         if changes.same:
             return ""
         hint = ""
-        new = [one.field for one in changes.added]
+        new = [change.field for change in changes.added]
         if self.again and new:
             hint = (
                 f"; {', '.join(new)} would begin anew: `neverblink state show {new[0]} --at {self.again}` shows the "

@@ -107,7 +107,7 @@ class TcpListener:
             self._log(f"not listening on {self._listen}: no client may come: `neverblink keys generate NAME`")
         elif self._open is None:
             try:
-                self._open = _Sockets(self._context, self._listen, secret, self._asked, self._tell)
+                self._open = _Sockets(self._context, self._listen, secret, self._on_request, self._tell)
             except zmq.ZMQError as problem:
                 self._log(f"not listening on {self._listen}: {problem.strerror}")
             else:
@@ -129,7 +129,7 @@ class TcpListener:
     def _name_of(self, peer: Peer) -> str:
         return self._names.get(peer.key, "")
 
-    async def _asked(self, command: Command, name: str) -> Answer:
+    async def _on_request(self, command: Command, name: str) -> Answer:
         # The client's name for itself is not proven; its key is.
         who = f"{command.who} (key {name})".strip()
         return await self._carry_out(msgspec.structs.replace(command, who=who))

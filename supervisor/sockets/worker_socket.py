@@ -69,7 +69,7 @@ class WorkerSocket:
         self._known: dict[bytes, str] = {}
         """The workers by the identities of their connections; `_identities` is the inverse."""
         self._identities: dict[str, bytes] = {}
-        self._asked: dict[bytes, float] = {}
+        self._hello_asked_at: dict[bytes, float] = {}
         """The connections that were asked to introduce themselves, and when."""
         self.garbage = 0
         """How many undecodable messages arrived."""
@@ -110,7 +110,7 @@ class WorkerSocket:
         identity = self._identities.pop(worker, None)
         if identity is not None:
             del self._known[identity]
-            self._asked.pop(identity, None)
+            self._hello_asked_at.pop(identity, None)
 
     def close(self, linger: int = 0) -> None:
         self._handshakes.close()
@@ -139,8 +139,8 @@ class WorkerSocket:
     def _ask(self, identity: bytes) -> None:
         """Ask a connection to introduce itself, once for all messages queued while no supervisor ran."""
         now = self._now()
-        if now - self._asked.get(identity, -_ASK_EVERY) >= _ASK_EVERY:
-            self._asked[identity] = now
+        if now - self._hello_asked_at.get(identity, -_ASK_EVERY) >= _ASK_EVERY:
+            self._hello_asked_at[identity] = now
             self._answer(identity, Identify())
 
     def _meet(self, identity: bytes, name: str, hello: Hello) -> None:
@@ -160,7 +160,7 @@ class WorkerSocket:
         self.forget(worker)
         self._known[identity] = worker
         self._identities[worker] = identity
-        self._asked.pop(identity, None)
+        self._hello_asked_at.pop(identity, None)
         self._answer(identity, Welcome(version))
         self._on_message(worker, hello)
 

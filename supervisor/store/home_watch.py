@@ -44,7 +44,7 @@ class HomeWatch:
         self._restore = restore
         self._tell = tell
         self._directory = os.open(home.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._told = ""
+        self._reported = ""
         """The last problem reported, "" when it is over."""
         self._loop = asyncio.get_running_loop()
         self._next = self._loop.call_later(_EVERY, self._look)
@@ -52,7 +52,7 @@ class HomeWatch:
     @property
     def problem(self) -> str:
         """What is wrong with the home, "" for nothing."""
-        return self._told
+        return self._reported
 
     def check(self) -> None:
         """Check now."""
@@ -90,8 +90,8 @@ class HomeWatch:
                 "bot goes on, and what it needs is made again",
             )
         made = self._make_again()
-        if made or self._told:
-            self._told = ""
+        if made or self._reported:
+            self._reported = ""
             self._tell(
                 "remade",
                 f"made again in the home, as it was removed while the bot runs: {', '.join(made)}"
@@ -136,6 +136,6 @@ class HomeWatch:
         return None
 
     def _say(self, state: Literal["removed", "moved"], text: str) -> None:
-        if text != self._told:
-            self._told = text
+        if text != self._reported:
+            self._reported = text
             self._tell(state, text)

@@ -94,20 +94,20 @@ class HomeOrphaned(NeverblinkError):
 
 def orphans(home: Home) -> list[Orphan]:
     """The living processes of an earlier home at this path."""
-    known = {(one.pid, one.started) for one in known_in(home)}
+    known = {(process.pid, process.started) for process in known_in(home)}
     id = id_of(home)
     # The bot may have been started by a link to the home, and this command not, or the other way round.
     paths = {home.path, home.path.resolve()}
     found = {
-        one.pid: Orphan(one.pid, one.started, one.role, None)
+        process.pid: Orphan(process.pid, process.started, process.role, None)
         for path in paths
-        for one in marked(path)
-        if not id or one.home != id
+        for process in marked(path)
+        if not id or process.home != id
     }
     # For processes whose mark is not visible: another network namespace, or a worker of an earlier release.
     lead = lockers()
     for pid, file in holders_of_removed(
-        [path / one.name for path in paths for one in (home.lock, home.lease)]
+        [path / file.name for path in paths for file in (home.lock, home.lease)]
     ):
         role = "supervisor" if file.name == home.lock.name else "worker"
         if pid == os.getpid() or (role == "worker" and pid not in lead):
@@ -115,9 +115,9 @@ def orphans(home: Home) -> list[Orphan]:
         if (started := started_at(pid)) is not None:
             found.setdefault(pid, Orphan(pid, started, role, None))
     return [
-        msgspec.structs.replace(one, home=_moved_to(one, home))
-        for one in found.values()
-        if alive(one.pid, one.started) and not _belongs(one, home, known)
+        msgspec.structs.replace(process, home=_moved_to(process, home))
+        for process in found.values()
+        if alive(process.pid, process.started) and not _belongs(process, home, known)
     ]
 
 

@@ -66,7 +66,7 @@ class _Connection:
 
     connected: bool = False
     """Whether the server has seen it: before that it is in its handshake."""
-    asked: bool = False
+    has_requested: bool = False
     """Whether a complete request has arrived."""
     running: int = 0
     """Requests in progress; a stream of events counts while it lasts."""
@@ -103,7 +103,7 @@ class ConnectionLimits:
         """A complete request has arrived on this connection."""
         connection = self._connections.get(protocol)
         if connection is not None:
-            connection.asked = True
+            connection.has_requested = True
             connection.running += 1
             self._connections.move_to_end(protocol)
 
@@ -135,7 +135,7 @@ class ConnectionLimits:
 
     def _check_silence(self, protocol: asyncio.Protocol) -> None:
         connection = self._connections.get(protocol)
-        if connection is not None and not connection.asked:
+        if connection is not None and not connection.has_requested:
             self._cut_off(protocol)
 
     def _cut_off(self, protocol: asyncio.Protocol) -> None:

@@ -228,7 +228,7 @@ def test_the_reason_is_shown_for_a_bot_that_is_down() -> None:
 
 def snapshot_after(view: TopView, *what: events.Event) -> TopSnapshot:
     for event in what:
-        view.told(event)
+        view.on_event(event)
     return view.picture()
 
 

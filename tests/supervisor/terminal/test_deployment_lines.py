@@ -72,7 +72,7 @@ def test_terminal_push_log_and_top_describe_a_handoff_in_the_same_words() -> Non
     for event in (STARTED, HANDED):
         screen.take(event)
         pushed.take(event)
-        top.told(event)
+        top.on_event(event)
     words = "to w5, at tick 48211, blackout 0.21 ms"
     [line] = [line for line in top.picture().lines if line.name == "handed over"]
     assert line.text == words

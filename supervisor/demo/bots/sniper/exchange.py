@@ -48,18 +48,18 @@ class Exchange:
         async with self._http.post(
             "/orders", json={"account": ACCOUNT, "client_id": client_id, **order}
         ) as answer:
-            told = await answer.json()
+            answered = await answer.json()
             if answer.status != 201:
-                raise Rejected(told["error"])
-        await self._confirm(told["order"])
+                raise Rejected(answered["error"])
+        await self._confirm(answered["order"])
 
     async def finish(self, client_id: str) -> bool:
         """Confirm an order that was begun; return whether it was."""
         async with self._http.get("/orders", params={"account": ACCOUNT, "client_id": client_id}) as answer:
             if answer.status != 200:
                 return False
-            told = await answer.json()
-        await self._confirm(told["order"])
+            answered = await answer.json()
+        await self._confirm(answered["order"])
         return True
 
     async def _confirm(self, order: str) -> None:
@@ -70,17 +70,17 @@ class Exchange:
         """Keep a feed open for ever. After a break, fills go on where they stopped."""
         while True:
             with suppress(aiohttp.ClientError, OSError):
-                asked = {"account": ACCOUNT, "from": self._next_fill}
-                async with self._http.ws_connect(path, params=asked) as feed:
+                parameters = {"account": ACCOUNT, "from": self._next_fill}
+                async with self._http.ws_connect(path, params=parameters) as feed:
                     async for message in feed:
                         take(message.json())
                         ready.set()
             await asyncio.sleep(0.1)
 
-    def _take_prices(self, told: Any) -> None:
-        self.prices = told["prices"]
+    def _take_prices(self, answered: Any) -> None:
+        self.prices = answered["prices"]
 
-    def _take_fills(self, told: Any) -> None:
-        self._next_fill = str(told["next"])
-        for fill in told["fills"]:
+    def _take_fills(self, answered: Any) -> None:
+        self._next_fill = str(answered["next"])
+        for fill in answered["fills"]:
             self._on_fill(msgspec.convert(fill, Fill))
