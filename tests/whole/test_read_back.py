@@ -214,3 +214,20 @@ def test_audit_proves_that_what_was_written_can_be_read(live: Live) -> None:
     assert found.code == 0, found.out
     assert "proven  every value that was written can be read as its type" in found.out
     assert "read back as their types" in found.out
+
+
+def test_a_wrong_value_that_was_overwritten_before_the_leader_died_costs_nothing(live: Live) -> None:
+    live.up(live.code("v0", BOT))
+    live.listen()
+    write(live, "none")
+    problem_of(live, "price")
+    write(live, "right")
+    live.event(lambda one: one["problem"] is None, type="state-problem", field="price")
+    before = live.book()
+    os.kill(before["pid"], signal.SIGKILL)
+    status = live.status_with(
+        lambda status: status["worker"] not in ("", "w1") and status["state"] == "running"
+    )
+    assert not status["paused"]
+    assert live.ask("state", path="price")["value"] == 1.5
+    assert live.book()["ticks"] > before["ticks"]

@@ -165,3 +165,19 @@ for tick in join(Book, tick="5ms"):
     assert "state field seen[0]: <object object" in errors
     assert "(object) cannot be encoded: keep what rebuilds it" in errors
     assert "(written in bot.py:" in errors
+
+
+def test_a_loop_reads_back_what_it_has_written(tmp_path: Path) -> None:
+    status, _, errors = ran(
+        tmp_path,
+        """
+for tick in join(Book, tick="20ms"):
+    tick.state.count += 1
+    tick.state.seen = None
+    if tick.state.count > 15:
+        break
+""",
+    )
+    assert status == 0, errors
+    assert "neverblink: state field seen: expected list" in errors
+    assert errors.count("state field seen") == 1

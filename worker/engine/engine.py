@@ -542,8 +542,14 @@ class Engine:
                 self.feed(seat.LeaseRefused(holder.holder if holder is not None else "", cause))
                 return
             if cause == "first":
-                older = resume_readable if self._me.last_readable else None
-                found = from_journal(replica, io.journal, self._me.known, older, recovers=self._me.recovers)
+                found = from_journal(
+                    replica,
+                    io.journal,
+                    self._me.known,
+                    resume_readable,
+                    go_back=self._me.last_readable,
+                    recovers=self._me.recovers,
+                )
                 self._before = replica.led_by
                 if epoch <= replica.epoch:
                     # The lease's file was lost, and its epoch with it. The journal has the epoch.

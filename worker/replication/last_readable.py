@@ -42,6 +42,8 @@ Record = Frame | Opened | Closed
 def resume_readable(replica: Replica, journal: Journal, why: str) -> RecoveredJournal | None:
     """Restore the newest state that this code can read; None when the journal has none.
 
+    Nothing is left out if what could not be read was overwritten since.
+
     `why` is what it cannot read in the newest. The replica follows the chain to its end all the same, and is frozen: so
     the worker that leads with it says its whole state again, in a frame that continues the chain.
     """
@@ -65,6 +67,7 @@ def resume_readable(replica: Replica, journal: Journal, why: str) -> RecoveredJo
         left_out = _after(newest, [*search.records, *later])
         _put_in_doubt(replica, left_out)
         found = found_in(replica, journal, reading, reloaded=True)
+        found.partly_read = True
         found.left_out = _told(left_out, why)
         return found
     return None
@@ -230,7 +233,7 @@ def _told(left_out: list[Record], why: str) -> str:
     """What is left out, in one sentence."""
     frames = [record for record in left_out if isinstance(record, Frame)]
     if not frames:
-        return why
+        return ""
     ticks = [frame.seq for frame in frames if frame.kind == "tick"]
     names = dict.fromkeys(
         name for frame in frames for name in (*frame.changes.cells, *frame.changes.tables) if name

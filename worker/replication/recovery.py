@@ -62,6 +62,8 @@ class RecoveredJournal(msgspec.Struct):
     """Whether the state was taken from the journal alone."""
     lost: int = 0
     """How many frames are known to be missing."""
+    partly_read: bool = False
+    """This code cannot read all that the journal has."""
     left_out: str = ""
     """What of the journal is not in the state, because this code cannot read it; "" when all of it is."""
     lossy: bool = False
@@ -100,14 +102,18 @@ def from_journal(
     known: int = -1,
     otherwise: Callable[[Replica, Journal, str], RecoveredJournal | None] | None = None,
     *,
+    go_back: bool = False,
     recovers: bool = False,
 ) -> RecoveredJournal:
     """Give a worker without a state the bot's state: that of the journal, or a new bot's first state.
 
     `known` is a frame that a leader is known to have made, -1 for none. A bot whose journal lacks frames is paused,
     because a missing frame may have paused it. So is one that loses values because this is other code than the code
-    that wrote the journal, if it `recovers` after a crash. Otherwise such values are a `WouldLose`. When this code
-    cannot read the newest state, `otherwise` may restore an older one. Raises as `begin` and `resume`, too.
+    that wrote the journal, if it `recovers` after a crash. Otherwise such values are a `WouldLose`.
+
+    When this code cannot read all that the journal has, `otherwise` restores the newest state that it can read: the
+    bot's newest, if what could not be read was overwritten. An older one is used only with `go_back`. Raises as `begin`
+    and `resume`, too.
     """
     if not journal.stored():
         replica.paused = known >= 0
@@ -119,10 +125,10 @@ def from_journal(
         found = resume(replica, journal)
     except (StateUnreadable, MigrationError) as problem:
         older = otherwise(replica, journal, problem.message) if otherwise is not None else None
-        if older is None:
-            raise _with_way_out(problem, tried=otherwise is not None) from None
+        if older is None or (older.left_out and not go_back):
+            raise _with_way_out(problem, tried=go_back) from None
         # It is frozen, and the frame that says the whole state again says that it is paused.
-        found, replica.paused = older, True
+        found, replica.paused = older, replica.paused or bool(older.left_out)
     refusal = replica.refusal()
     if refusal and not recovers:
         raise WouldLose(refusal)
@@ -130,7 +136,7 @@ def from_journal(
     found.lost = max(0, max(found.written, known) - replica.number)
     found.lossy = found.lost > 0 or bool(found.damaged and found.left)
     replica.paused = replica.paused or found.lossy or bool(refusal)
-    if found.problem or found.lossy or found.left_out or refusal:
+    if found.problem or found.lossy or found.partly_read or refusal:
         # The new segment's snapshot records the pause, and the next start need not read what this one could not.
         try:
             _begin_segment(replica, journal)
