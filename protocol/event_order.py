@@ -130,7 +130,9 @@ class EventOrder:
         """Which followers have received what waits aside."""
         self._met: set[tuple[str, str]] = set()
         self._unmet: dict[tuple[str, str], None] = {}
-        """A follower and a stream: whether our own feed has brought something that the follower had received."""
+        """Followers and streams of which our own feed has yet to bring something that the follower has received."""
+        self._unmet_since: dict[str, int] = {}
+        """Since when there are such streams of a follower."""
         self.size = 0
         """Bytes in `line` and `aside`."""
         self._streams: dict[str, _Stream] = {}
@@ -194,15 +196,22 @@ class EventOrder:
             self._offered[key] = {worker}
             if (worker, item.stream) not in self._met:
                 self._unmet[worker, item.stream] = None
+                self._unmet_since.setdefault(worker, now)
         return True
 
     def meet(self, worker: str, stream: str) -> None:
         """Both our own feed and that follower's have brought the same event of a stream."""
         self._met.add((worker, stream))
-        self._unmet.pop((worker, stream), None)
+        if (worker, stream) in self._unmet:
+            del self._unmet[worker, stream]
+            if not any(waiting == worker for waiting, _ in self._unmet):
+                self._unmet_since.pop(worker, None)
 
-    def unmet(self, worker: str) -> bool:
-        """Whether our own feed has yet to reach what that follower's began with."""
+    def unmet(self, worker: str, now: int) -> bool:
+        """Whether our own feed has yet to reach what that follower's began with. Not for longer than `hold`."""
+        since = self._unmet_since.get(worker)
+        if since is None or not 0 <= now - since < self.hold:
+            return False
         return any(waiting == worker for waiting, _ in self._unmet)
 
     def reported(self, items: Iterable[Item], aside: Iterable[str], now: int) -> None:
@@ -335,6 +344,7 @@ class EventOrder:
         self._offered.clear()
         self._met.clear()
         self._unmet.clear()
+        self._unmet_since.clear()
         for key in [key for key, (item, _) in self.aside.items() if item.n is not None]:
             self.line[key] = self.aside.pop(key)[0]
         self.marks.clear()

@@ -258,7 +258,7 @@ def test_no_handoff_changes_the_order_however_far_apart_the_feeds_are(
                 second.reported(list(first.items()), tuple(first.aside), now)
             case "handoff":
                 offer(second, first, other, applied, now)
-                if len(listening) == 2 and not first.unmet(other):
+                if len(listening) == 2 and not first.unmet(other, now):
                     handed(first, second, now)
                     leads = other
             case _:
@@ -281,17 +281,17 @@ def test_a_feed_that_never_brought_anything_of_a_stream_is_not_waited_for() -> N
 def test_a_leader_does_not_yield_before_its_feed_has_reached_what_the_successors_began_with() -> None:
     order = leader()
     order.arrived(item(1), 0)
-    assert not order.unmet("new")
+    assert not order.unmet("new", 5)
     order.offered(item(3), 1, "new")
     order.offered(item(4), 1, "new")
-    assert order.unmet("new")
-    assert not order.unmet("another")
+    assert order.unmet("new", 5)
+    assert not order.unmet("another", 5)
     order.arrived(item(2), 2)
-    assert order.unmet("new")
+    assert order.unmet("new", 5)
     order.arrived(item(3), 3)
-    assert not order.unmet("new")
+    assert not order.unmet("new", 5)
     order.offered(item(5), 4, "new")
-    assert not order.unmet("new")
+    assert not order.unmet("new", 5)
 
 
 def test_a_leader_waits_no_longer_than_the_bound_for_its_own_feed() -> None:
@@ -299,7 +299,11 @@ def test_a_leader_waits_no_longer_than_the_bound_for_its_own_feed() -> None:
     order.arrived(item(1), 0)
     order.offered(item(3), 1, "new")
     order.release(1 + HOLD)
-    assert not order.unmet("new")
+    assert not order.unmet("new", 1 + HOLD)
+    # Its own feed is farther behind than that: it brings only what was before.
+    order.arrived(item(2), 2 + HOLD)
+    order.offered(item(9), 3 + HOLD, "new")
+    assert not order.unmet("new", 4 + HOLD)
 
 
 def test_a_feed_that_does_not_bring_what_a_follower_receives_is_waited_for_once_and_until_it_comes_back() -> (

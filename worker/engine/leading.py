@@ -133,7 +133,7 @@ class Leading:
             window=self.turns.window_open(),
             slack=not self.writer.busy and (ignore_slack or self.turns.slack(self._bracing.needs(order))),
             successor=order is None
-            or (self._publisher.caught_up(order.to) and not self._replica.inbox.order.unmet(order.to)),
+            or (self._publisher.caught_up(order.to) and not self._replica.inbox.unmet(order.to)),
         )
         if order is None or what_holds(boundary, order):
             return boundary

@@ -427,6 +427,10 @@ class Inbox:
             self.renumbered,
         )
 
+    def unmet(self, worker: str) -> bool:
+        """Whether this leader's feed has yet to reach what the feed of that follower began with."""
+        return self.order.unmet(worker, self._wall())
+
     def memory(self) -> tuple[tuple[str, int], ...]:
         """Return the keys remembered, oldest first, with the wall clock of their turn."""
         return tuple(self._applied.items())
