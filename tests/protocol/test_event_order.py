@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from neverblink.protocol.event_order import MOST_RANGES, NEVER, EventOrder, Numbers, size_of
-from neverblink.protocol.frame import Item
+from neverblink.protocol.frame import Item, NumberGap, Traffic
 
 HOLD = 100
 
@@ -321,3 +322,32 @@ def test_a_feed_that_does_not_bring_what_a_follower_receives_is_waited_for_once_
     order.arrived(Item("fill 3", "event", b"", 0, "fills"), HOLD + 2)
     order.offered(Item("fill 4", "event", b"", 0, "fills"), HOLD + 3)
     assert apply_all(order) == ["fill 3"]
+
+
+# --- releases without this rule ---
+
+
+class _OldItem(msgspec.Struct, frozen=True, array_like=True):
+    key: str
+    kind: str
+    data: bytes
+    at: int
+
+
+class _OldTraffic(msgspec.Struct, frozen=True, array_like=True):
+    received: tuple[str, ...] = ()
+    applied: tuple[str, ...] = ()
+    repeated: int = 0
+    waiting: tuple[_OldItem, ...] = ()
+
+
+def test_an_earlier_release_reads_what_this_one_writes_and_the_other_way_round() -> None:
+    traffic = Traffic(
+        ("a",), ("b",), 1, (item(7, 7),), ("a",), ("c",), {"s": ((1, 7),)}, (NumberGap("s", 2, 3),)
+    )
+    data = msgspec.msgpack.encode(traffic)
+    old = msgspec.msgpack.decode(data, type=_OldTraffic)
+    assert (old.received, old.applied, old.repeated, old.waiting[0].key) == (("a",), ("b",), 1, "7")
+    new = msgspec.msgpack.decode(msgspec.msgpack.encode(old), type=Traffic)
+    assert new.waiting == (Item("7", "event", b"data", 0),)
+    assert (new.aside, new.dropped, new.numbers, new.gaps) == ((), (), {}, ())

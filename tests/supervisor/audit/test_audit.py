@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from neverblink.protocol.frame import COMMAND, Schema, Timing, Traffic
+from neverblink.protocol.frame import COMMAND, NumberGap, Schema, Timing, Traffic
 from neverblink.protocol.grid import ClockStep, Gap
 from neverblink.protocol.journal import Rows
 from neverblink.protocol.window import Window
@@ -357,3 +357,33 @@ def test_a_leader_that_died_and_had_a_successor_is_listed() -> None:
     assert (first.in_doubt, first.release, first.epoch) == ([doubt], "v1", 2)
     assert (second.worker, second.successor, second.cause, second.missed) == ("w2", "w3", "first", 0)
     assert report.deaths_total == 2
+
+
+def test_all_events_that_wait_are_counted_also_where_only_the_first_are_named() -> None:
+    builder = JournalBuilder().begin().receive(*(f"k{n}" for n in range(3_000))).tick()
+    report = sound(builder)
+    assert report.events.waiting_total == 3_000
+    assert len(report.events.waiting) == 1_000
+
+
+def test_an_event_that_waits_aside_is_not_lost_when_later_ones_are_applied() -> None:
+    builder = JournalBuilder().begin()
+    builder.tick(traffic=Traffic(("aside", "b"), ("b",), 0, (), ("aside",)))
+    builder.tick(traffic=Traffic(("c",), ("c",)))
+    builder.tick(traffic=Traffic(("d",), ("d",)))
+    report = sound(builder)
+    assert (report.events.waiting, report.events.never) == (["aside"], [])
+    # It comes into line, and then it must be applied before what comes after it.
+    builder.tick(traffic=Traffic(("aside",), ()))
+    builder.tick(traffic=Traffic(("e",), ("e",)))
+    assert [violation.invariant for violation in judged(builder).broken] == [7]
+
+
+def test_events_dropped_by_a_full_inbox_and_missing_numbers_are_counted_and_break_nothing() -> None:
+    builder = JournalBuilder().begin().receive("a", "b").tick()
+    builder.tick(
+        traffic=Traffic((), ("b",), 0, (), (), ("a",), {"s": ((1, 1), (5, 5))}, (NumberGap("s", 2, 4),))
+    )
+    report = sound(builder)
+    assert (report.events.dropped, report.events.missing) == (1, 3)
+    assert (report.events.waiting_total, report.events.never) == (0, [])
