@@ -14,6 +14,7 @@ from typing import Any
 
 from . import (
     blackout,
+    codecs,
     cost,
     deploy,
     erlang,
@@ -51,6 +52,7 @@ FIGURES: dict[str, Measure] = {
     "restarts": restarts.measure,
     "ticks": ticks.measure,
     "cost": cost.measure,
+    "codecs": codecs.measure,
     "wake": wake.measure,
     "deploy": deploy.measure,
     "failover": failover.measure,
@@ -66,6 +68,7 @@ KEYS = (
     "ticks_1khz",
     "ticks_table_1m",
     "tick_cost_us",
+    "large_value",
     "wake_late_ratio_p99",
     "deploy_over_import_ratio",
     "failover_ms",
