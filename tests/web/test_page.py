@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -316,3 +317,23 @@ def test_the_page_shows_the_state_now_and_at_an_earlier_point(shown: Served, bro
         assert faults(page) == []
         # The browser itself reports that an answer was not 2xx.
         assert all("404" in complaint for complaint in complaints)
+
+
+def test_the_page_shows_what_a_deployment_would_drop_and_why_it_is_refused(
+    browser: Any, tmp_path: Path
+) -> None:
+    live = Live(tmp_path)
+    try:
+        here = Served(live)
+        here.up(here.code("v1", SOURCE))
+        live.ticks_on()
+        renamed = live.code("v2", SOURCE.replace("ticks", "turns"))
+        with open_page(browser, 1280, 900, "light") as (page, complaints):
+            log_in(page, here.url, here.tokens["operator"])
+            assert live.run("deploy", renamed).code == 9
+            expect(page, "document.querySelector('#deployment').dataset.outcome === 'aborted'")
+            assert "State: drops ticks = " in page.locator("#deployment .steps").inner_text()
+            assert "--drop ticks" in page.locator("#deployment").inner_text()
+            assert complaints == []
+    finally:
+        live.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .live import Live
+from .pushing import HANDED, Pushing
 
 BEFORE = """
 import msgspec
@@ -152,4 +153,29 @@ def test_a_value_that_appears_after_the_rehearsal_stops_the_handoff(live: Live) 
     assert refused.code == 9, refused
     assert "realised = 12.5" in refused.json["reason"]
     live.ticks_on()
+    live.down()
+
+
+def test_a_push_shows_what_would_be_dropped_and_takes_the_field_as_an_option(live: Live) -> None:
+    ready(live)
+    pushing = Pushing(live, "--gate")
+    pushing.commit(live.code("v1", RENAMED), "Rename")
+    refused = pushing.push()
+    assert refused.code != 0, refused
+    assert "drops realised = 12.5" in refused.err
+    assert "-o drop=realised" in refused.err
+    pushed = pushing.push("-o", "drop=realised", "live", "main")
+    assert HANDED.search(pushed.err), pushed.err
+    live.down()
+
+
+def test_a_rollback_in_the_probation_keeps_the_old_field_and_the_rehearsal_says_what_it_lacks(
+    live: Live,
+) -> None:
+    ready(live)
+    deploy = live.start("deploy", live.code("v1", RENAMED, probation="30s"), "--drop", "realised")
+    live.phase(1, "probation")
+    assert live.run("rollback").code == 0
+    assert "but without pnl and with realised as of the handoff" in deploy.ends().out
+    assert "12.5" in live.run("state", "show", "realised").out
     live.down()

@@ -33,7 +33,16 @@ from ..model.migration import MigrationError
 from ..model.replica import ChainBroken, Replica
 from .replay import SegmentReplay, restore
 
-__all__ = ["RecoveredJournal", "WouldLose", "begin", "catch_up", "found_in", "from_journal", "resume"]
+__all__ = [
+    "RecoveredJournal",
+    "WouldLose",
+    "begin",
+    "begin_segment",
+    "catch_up",
+    "found_in",
+    "from_journal",
+    "resume",
+]
 
 
 class WouldLose(NeverblinkError):
@@ -139,7 +148,7 @@ def from_journal(
     if found.problem or found.lossy or found.partly_read or refusal:
         # The new segment's snapshot records the pause, and the next start need not read what this one could not.
         try:
-            _begin_segment(replica, journal)
+            begin_segment(replica, journal)
         except JournalError as problem:
             found.problem = problem.message
         else:
@@ -162,11 +171,11 @@ def _with_way_out(problem: StateUnreadable | MigrationError, *, tried: bool) -> 
 def begin(replica: Replica, journal: Journal) -> RecoveredJournal:
     """Give the bot its first state, and begin the journal with it. Raises `StateError` and `JournalError`."""
     replica.state = replica.cells.fresh()
-    _begin_segment(replica, journal)
+    begin_segment(replica, journal)
     return RecoveredJournal(replica.number, segment=replica.position.segment, reloaded=True)
 
 
-def _begin_segment(replica: Replica, journal: Journal) -> None:
+def begin_segment(replica: Replica, journal: Journal) -> None:
     """Continue in a new segment that begins with the present state. Blocks. Raises `JournalError`."""
     new = journal.begin()
     counts: dict[str, int] = {}
