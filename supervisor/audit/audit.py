@@ -2,8 +2,8 @@
 
     report = audit(read_journal(home.journal))
 
-It trusts nothing but the bytes. Each invariant is followed by a part of its own (ticks, leads, decisions, traffic);
-this file hands each record to the parts that it concerns.
+It relies on the journal's bytes alone. Each invariant has a part that checks it (ticks, leaders, decisions, events,
+values); this file passes each record to the parts that need it.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ def audit(
     since: Bound | None = None,
     until: Bound | None = None,
 ) -> AuditReport:
-    """Judge what a journal holds, from `since` to `until`, both included; raise what `found` raises.
+    """Audit a journal from `since` to `until`, both included; raise what `found` raises.
 
-    `found` is to begin with the journal's beginning, also when the span does not. `windows` are those to report on.
+    `found` must start at the journal's beginning, even if the span starts later. `windows` are those to report on.
     """
     auditor = _Auditor(Scope(since, until), windows)
     auditor.take_all(found)
@@ -68,7 +68,7 @@ class _Auditor(JournalWalk):
         self._torn: list[TornTail] = []
         self._unwritten: list[UnwrittenFrames] = []
         self._closing = False
-        """The span is over, and the next tick is looked at only for what it records of the time before."""
+        """The span is over; of the next tick only its record of the time before counts."""
 
     def report(self) -> AuditReport:
         scope, ticks, leads = self._scope, self._ticks, self._leads

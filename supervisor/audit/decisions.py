@@ -1,4 +1,4 @@
-"""Invariant 3: no worker left with a decision open, and what a dead one left open was told to its successor."""
+"""Invariant 3: no worker left with a decision open, and successors learned of those that a dead leader left open."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ __all__ = ["DecisionAudit"]
 
 
 class DecisionAudit:
-    """Follows the records of decisions, which lie between the frames."""
+    """Follows the records of decisions, which are between the frames."""
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
         self._open: dict[str, Opened] = {}
         self._doubted: dict[str, Opened] = {}
-        """Left open by a dead leader; whether they are ever closed is the bot's business."""
+        """Left open by a dead leader; the bot decides whether they are ever closed."""
         self._unsettled: dict[str, Opened] = {}
-        """Closed in a turn that has no frame yet: if its leader dies in it, their outcome is unknown."""
+        """Closed in a turn that has no frame yet: if the leader dies before the frame, their outcome is unknown."""
         self._ids: set[str] = set()
         self._of = (0, 0)
-        """The epoch and tick that `_ids` are of: an id names both, so older ones can't come again unnoticed."""
+        """The epoch and tick of `_ids`. An id contains both, so a repeated older id is noticed by them."""
         self._counts = [0, 0, 0]
         self._in_doubt: list[str] = []
         self._across: list[str] = []
         self._severed = False
 
     def resume(self, open: Iterable[Opened]) -> None:
-        """The state goes on from a snapshot with these open."""
+        """The state continues from a snapshot with these open."""
         self._open = {
             opened.id: opened
             for opened in open
@@ -44,7 +44,7 @@ class DecisionAudit:
         self._severed = True
 
     def has_opened(self, id: str) -> bool:
-        """Whether the record of its opening was seen lately."""
+        """Whether the record that opens it was read recently."""
         return id in self._ids or id in self._open
 
     def is_open(self, id: str) -> bool:
@@ -52,7 +52,7 @@ class DecisionAudit:
 
     def opened(self, record: Opened, epoch: int) -> None:
         if record.id.startswith(COMMAND):
-            # An operator's command began, not a decision of the bot.
+            # This is an operator's command, not a decision of the bot.
             return
         if self._scope.open:
             self._counts[0] += 1
@@ -65,10 +65,12 @@ class DecisionAudit:
             self._of = of
             self._ids.clear()
         if record.id in self._ids or record.id in self._open:
-            self._scope.breaks(3, f"decision {record.id} was opened twice: its id is no longer one order's")
+            self._scope.breaks(
+                3, f"decision {record.id} was opened twice: its id does not identify one order any more"
+            )
         if record.epoch < epoch:
             self._scope.breaks(
-                1, f"decision {record.id} of epoch {record.epoch} began when epoch {epoch} led"
+                1, f"decision {record.id} of epoch {record.epoch} was opened while epoch {epoch} led"
             )
         self._ids.add(record.id)
         self._open[record.id] = record
@@ -77,9 +79,9 @@ class DecisionAudit:
         opened = self._open.pop(record.id, None)
         if opened is None:
             if self._doubted.pop(record.id, None) is None and not self._severed:
-                self._scope.breaks(3, f"decision {record.id} was closed and not open")
+                self._scope.breaks(3, f"decision {record.id} was closed but was not open")
         elif record.epoch > opened.epoch:
-            # The successor of the one that opened it: it was told, which its lead frame will say.
+            # Closed by the successor of the leader that opened it: its lead frame will list the decision as in doubt.
             self._doubted[record.id] = opened
         else:
             self._unsettled[record.id] = opened
@@ -88,14 +90,14 @@ class DecisionAudit:
             self._counts[2] += record.outcome != "done"
 
     def settled(self, frame: Frame) -> None:
-        """A turn has ended: the outcome of its decisions is in the state."""
+        """A turn has ended: the outcome of its decisions is part of the state."""
         if self._unsettled:
             self._unsettled = {
                 id: decision for id, decision in self._unsettled.items() if decision.epoch < frame.epoch
             }
 
     def ended(self, frame: Frame) -> None:
-        """The leader yielded or stopped: nothing of its may be open."""
+        """The leader yielded or stopped: none of its decisions may be open."""
         for opened in list(self._open.values()):
             if opened.epoch > frame.epoch:
                 continue
@@ -107,7 +109,7 @@ class DecisionAudit:
             )
 
     def led(self, frame: Frame) -> None:
-        """Another leader: what is still open is in doubt, and it must have been told so."""
+        """A new leader: what is still open is in doubt, and the lead frame must list it."""
         led = frame.about
         in_doubt = set(led.in_doubt) if isinstance(led, Led) else set[str]()
         candidates = {**self._unsettled, **self._open}
@@ -117,11 +119,11 @@ class DecisionAudit:
                 self._scope.breaks(
                     3,
                     f"decision {id} ({opened.name}) was {'left open by' if id in self._open else 'in the last turn of'}"
-                    " a dead leader, and its successor not told",
+                    " a dead leader, and its successor was not informed",
                 )
         for id in in_doubt - left.keys() - self._doubted.keys():
             if not self._severed:
-                self._scope.breaks(3, f"decision {id} is called in doubt and was not open")
+                self._scope.breaks(3, f"decision {id} is listed as in doubt but was not open")
         if self._scope.open:
             self._in_doubt += sorted(in_doubt & left.keys())[: MOST - len(self._in_doubt)]
         for id, opened in left.items():

@@ -1,9 +1,9 @@
-"""Invariant 7: what came from outside, and what the bot set itself for later, was applied exactly once.
+"""Invariant 7: every event, command and timer was applied exactly once.
 
-An inbox is a queue: a worker applies what is in line in order, and at a handoff the successor takes over what the old
-one still had. So a key that was received and not applied still waits, unless one that came into line after it has been
-applied: then it was lost on the way. A key that waits aside is not in line, and is reported again when it is.
-A key that was dropped, because the inbox was full, does not wait any more.
+An inbox is a queue: a worker applies queued events in order, and at a handoff the successor takes over the rest. So a
+key that was received and not applied still waits, unless a key queued after it has been applied: then it was lost. A
+key that is held back is not in the queue, and is reported again when it enters it. A key that was dropped because the
+inbox was full does not wait any more.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ __all__ = ["EventAudit", "TimerAudit"]
 
 
 class EventAudit:
-    """Follows the inbox. It remembers each key ever applied, because a second time may come at any time.
+    """Follows the inbox. Remembers every applied key, because a duplicate may come at any time.
 
-    Operators' commands come through the same inbox, in one order with the events, and are counted apart.
+    Operators' commands pass through the same inbox, in order with the events, and are counted separately.
     """
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
         self._applied: set[str] = set()
         self._waiting: dict[str, tuple[int, int, bool]] = {}
-        """Received and not yet applied: the last frame that said so, its tick, and whether that was in the span."""
+        """Received and not yet applied: the last frame that reported it, its tick, and whether that was in the span."""
         self._newest = -1
-        """The latest receipt, by frame, of a key that was applied."""
+        """The latest frame that reported the receipt of a key that was applied."""
         self._counts = {False: _Counts(), True: _Counts()}
         """Of events, and of commands."""
         self._repeated = 0
@@ -39,11 +39,11 @@ class EventAudit:
         self._missing = 0
 
     def resume(self, vitals: Vitals) -> None:
-        """The state goes on from a snapshot."""
+        """The state continues from a snapshot."""
         self._applied.update(key for key, _ in vitals.applied)
 
     def frame(self, frame: Frame) -> None:
-        """Take in what the inbox saw in a frame."""
+        """Process what a frame records of the inbox."""
         traffic, scope, waiting, counts = frame.traffic, self._scope, self._waiting, self._counts
         applied = self._applied
         inside = scope.open
@@ -70,14 +70,14 @@ class EventAudit:
             self._missing += sum(gap.last - gap.first + 1 for gap in traffic.gaps)
 
     def stopped(self) -> None:
-        """The bot was stopped for good: what waited will not be applied, and that is as it should be."""
+        """The bot was stopped for good: what waited will not be applied, which is correct."""
         if self._scope.open:
             for key in self._waiting:
                 self._counts[_is_command(key)].stopped += 1
         self._waiting.clear()
 
     def found(self) -> tuple[EventsFound, CommandsFound]:
-        """Say what became of all keys, and blame those that were lost."""
+        """Return what became of all keys, and report those that were lost."""
         lost = [key for key, receipt in self._waiting.items() if receipt[0] < self._newest]
         never: list[str] = []
         for key in lost:
@@ -85,7 +85,7 @@ class EventAudit:
             if inside:
                 never.append(key)
                 self._scope.blame(
-                    7, f"{_named(key)} was received and never applied, and later ones were", number, seq
+                    7, f"{_named(key)} was received and never applied, although later ones were", number, seq
                 )
         gone = set(lost)
         waiting = [key for key in self._waiting if key not in gone]
@@ -118,7 +118,7 @@ class EventAudit:
 
 
 class _Counts(msgspec.Struct):
-    """What became of one sort of them, in the span."""
+    """What became of events, or of commands, in the span."""
 
     received: int = 0
     applied: int = 0
@@ -127,7 +127,7 @@ class _Counts(msgspec.Struct):
 
 
 class TimerAudit:
-    """Follows what is armed. A timer's frame does not name it: its due time does, and must be that of an armed one."""
+    """Follows the armed timers. A timer's frame identifies it by its due time, for which a timer must be armed."""
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
@@ -137,11 +137,11 @@ class TimerAudit:
         self._late = 0
 
     def resume(self, vitals: Vitals) -> None:
-        """The state goes on from a snapshot."""
+        """The state continues from a snapshot."""
         self._armed = dict(vitals.timers)
 
     def frame(self, frame: Frame) -> None:
-        """Take in what a frame changes, and for a timer's own frame, that it was its time."""
+        """Process a frame's changes of timers, and check a timer's own frame against the armed ones."""
         changes, armed = frame.timers, self._armed
         if frame.kind == "timer":
             self._fire(frame)
@@ -164,7 +164,7 @@ class TimerAudit:
         if not spent:
             self._scope.breaks(
                 7,
-                f"a timer went off for {due} (wall clock, ns), and none was armed for then: it went off before",
+                f"a timer went off for {due} (wall clock, ns), but none was armed for it: it had gone off before",
             )
         if self._scope.open:
             self._fired += 1
@@ -173,7 +173,7 @@ class TimerAudit:
 
 
 _NOT_IN_LINE = 2**63
-"""Stands for the frame of a receipt, as long as the key is not in line."""
+"""Stands for the frame of a receipt while the key is not in the queue."""
 
 
 def _named(key: str) -> str:

@@ -1,6 +1,6 @@
 """A journal as plain data: each frame, decision and snapshot as one object that any program can read.
 
-What the bot's state holds is decoded as far as it can be without the bot's own types: numbers, text, lists and maps.
+The bot's state is decoded as far as possible without the bot's own types: numbers, text, lists and maps.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def export(
     until: Bound | None = None,
     snapshots: bool = False,
 ) -> Iterator[Exported]:
-    """Yield the records of the span, each once, oldest first; of snapshots only the first, unless all are wanted.
+    """Yield the records of the span, each once, oldest first. Snapshots after the first are left out by default.
 
-    What is damaged is one object of the kind `damage`; where the journal goes on after it, so does this.
+    Damage is one object of the kind `damage`; the export continues where the journal does.
     """
     exporter = _Exporter(Scope(since, until), snapshots)
     for item in found:
@@ -49,7 +49,7 @@ class _Exporter(JournalWalk):
         self._newest = -1
         self._lines: list[Exported] = []
         self._waiting: list[Exported] = []
-        """Decisions since the last frame: they belong to the one that comes."""
+        """Decisions since the last frame: they belong to the next one."""
         self._known: set[tuple[str, str]] = set()
 
     @property
@@ -143,7 +143,7 @@ def _item(item: Item) -> Exported:
 
 
 def _builtins(value: msgspec.Struct) -> Exported:
-    """A struct as a dict by field names, however it travels."""
+    """A struct as a dict by field names, whatever its encoding."""
     return {name: _deep(getattr(value, name)) for name in value.__struct_fields__}
 
 
@@ -158,7 +158,7 @@ def _deep(value: Any) -> Any:
 
 
 def _plain(data: bytes) -> Any:
-    """Encoded data, decoded without types; `{"msgpack": hex}` for what JSON has no word for."""
+    """Encoded data, decoded without types; `{"msgpack": hex}` for what JSON cannot express."""
     try:
         value = msgspec.msgpack.decode(data)
         msgspec.json.encode(value)

@@ -1,8 +1,8 @@
-"""Invariants 1, 4 and 5: who led when, and that each leader went on from where the one before it stood.
+"""Invariants 1, 4 and 5: who led when, and that each leader continued from the state of the one before it.
 
-The lease itself is the kernel's and leaves no trace, so that there were never two leaders is proven from what they
-wrote: the chain has one next frame for each frame, no epoch speaks after a later one has, none speaks after it
-yielded, and on the host's monotonic clock no turn begins before the turn before it has ended.
+The lease is a kernel lock and leaves no trace. That there were never two leaders is proven from what they wrote: each
+frame has one next frame, no epoch writes after a later one has, none writes after it yielded, and on the host's
+monotonic clock no turn begins before the turn before it has ended.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ class LeaderAudit:
         self.epoch = 0
         self._scope = scope
         self._led: int | None = None
-        """The epoch of the last `lead` frame; None when the journal does not go back to one."""
+        """The epoch of the last `lead` frame; None when the journal does not reach back to one."""
         self._known = True
         self._leader = ""
         self._releases: dict[str, str] = {}
         self._yielded: Yielded | None = None
         self._ended = ""
-        """How the epoch ended, "" while it goes on."""
+        """How the epoch ended, "" while it lasts."""
         self._first: Transfer | None = None
-        """The transfer that waits for its first tick; the same below."""
+        """The transfer that waits for its first tick; below, the death that does."""
         self._death: Death | None = None
         self._mono: int | None = None
         self._schema: tuple[int, str] | None = None
 
     @property
     def leader(self) -> str:
-        """The worker that leads, as far as the frames say."""
+        """The worker that leads, according to the frames."""
         return self._leader
 
     def resume(self, epoch: int, number: int) -> None:
-        """The state goes on from a snapshot."""
+        """The state continues from a snapshot."""
         if number >= 0 and self._led is None:
             self._known = False
         self.epoch = max(self.epoch, epoch) if number >= 0 else self.epoch
@@ -61,7 +61,7 @@ class LeaderAudit:
         self._known = False
 
     def frame(self, frame: Frame) -> bool:
-        """Take in a frame; return whether it begins another worker's epoch."""
+        """Process a frame; return whether it begins another worker's epoch."""
         epoch, kind = frame.epoch, frame.kind
         scope = self._scope
         if scope.open:
@@ -81,11 +81,11 @@ class LeaderAudit:
             if scope.open and len(self.resets) < MOST:
                 self.resets.append(frame.number)
         elif epoch != self._led and self._known:
-            scope.breaks(5, f"epoch {epoch} wrote a {kind} frame before it was recorded who leads in it")
+            scope.breaks(5, f"epoch {epoch} wrote a {kind} frame before its lead frame")
             self._led = epoch
             self._ended = ""
         elif self._ended and epoch == self.epoch:
-            scope.breaks(1, f"epoch {epoch} went on with a {kind} frame after its leader had {self._ended}")
+            scope.breaks(1, f"epoch {epoch} wrote a {kind} frame after its leader had {self._ended}")
         self.epoch = epoch
         self._in_line(frame)
         if kind == "yield":
@@ -96,7 +96,7 @@ class LeaderAudit:
         return False
 
     def tick(self, frame: Frame, missed: int) -> None:
-        """Take in a tick: after a transfer, the first one shows how well that went."""
+        """Process a tick: the first one after a transfer completes the record of it."""
         death = self._death
         if death is not None and frame.epoch == death.epoch:
             death.seq, death.missed = frame.seq, missed
@@ -111,7 +111,7 @@ class LeaderAudit:
     def _lead(self, frame: Frame) -> None:
         scope, epoch, led = self._scope, frame.epoch, frame.about
         if not isinstance(led, Led):
-            scope.breaks(4, f"epoch {epoch} began without saying who leads")
+            scope.breaks(4, f"epoch {epoch} began without a lead frame")
             led = Led("", "", "first")
         if self._led is not None and epoch <= self._led:
             scope.breaks(
@@ -122,7 +122,7 @@ class LeaderAudit:
         if scope.open and (led.cause == "failover" or (led.cause == "first" and led.before)):
             self._bury(frame, led)
         if led.cause == "first":
-            # Perhaps the host was started anew, and its monotonic clock with it.
+            # The host may have been restarted, and its monotonic clock with it.
             self._mono = None
             if scope.open:
                 self.starts += 1
@@ -138,16 +138,16 @@ class LeaderAudit:
         self._ended = ""
 
     def _check_way(self, led: Led) -> None:
-        """A worker leads because it was handed the lease, took it back, or because the leader died."""
+        """Check the cause of a lead: the lease was handed over or taken back, or the leader died."""
         yielded, scope = self._yielded, self._scope
         if led.cause == "failover" or not self._known:
             return
         if yielded is None:
-            scope.breaks(1, f"{led.worker} leads by a {led.cause}, but no leader had yielded")
+            scope.breaks(1, f"{led.worker} leads by {led.cause}, but no leader had yielded")
         elif led.cause == "handoff" and (led.worker, led.order) != (yielded.to, yielded.order):
             scope.breaks(
                 1,
-                f"{led.worker} leads by a handoff (order {led.order}) that was meant for {yielded.to} "
+                f"{led.worker} leads by handoff (order {led.order}) that was meant for {yielded.to} "
                 f"(order {yielded.order})",
             )
         elif led.cause == "takeback" and self._leader and led.worker != self._leader:

@@ -1,12 +1,12 @@
 """Reads a home's journal from its files, in order and in bounded memory, also while a leader appends to it.
 
-The segments lie in one directory as `00000001.journal` and so on. The reader yields every whole record of every
+The segments are in one directory as `00000001.journal` and so on. The reader yields every whole record of every
 segment, and a `Segment` before the first of each. Where a segment ends in bytes that are not a whole record, there are
-two cases: an `UnfinishedRecord` is what a killed process leaves behind, or one that is just writing; `Damage` is
-anything else, and the rest of that segment cannot be read.
+two cases: an `UnfinishedRecord` is left by a killed process, or by one that is writing now; `Damage` is anything else,
+and the rest of that segment cannot be read.
 
-A live leader only ever appends, and begins a new segment after its last write to the old one. So a segment is read
-again after a later one was seen, and only then left.
+A live leader only ever appends, and begins a new segment after its last write to the old one. So the reader
+reads a segment again after a later one appeared, and only then leaves it.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ __all__ = [
 
 _CHUNK = 1 << 20
 _TRIES = 3
-"""How often a record that is cut off at the end of the file is read anew: its second half may be on its way."""
+"""How often a record that is cut off at the end of the file is read again: its second half may follow."""
 
 
 class Segment(msgspec.Struct, frozen=True):
-    """From here on, what is read is of this segment. `size` is the file's when it was opened."""
+    """What is read from here on belongs to this segment. `size` is the file's when it was opened."""
 
     number: int
     size: int
@@ -53,7 +53,7 @@ class Segment(msgspec.Struct, frozen=True):
 
 
 class UnfinishedRecord(msgspec.Struct, frozen=True):
-    """Segment `segment` ends at `offset` with `rest` bytes that are the beginning of a record, or none yet."""
+    """Segment `segment` ends at `offset` with `rest` bytes that are the beginning of a record (or 0)."""
 
     segment: int
     offset: int
@@ -62,7 +62,7 @@ class UnfinishedRecord(msgspec.Struct, frozen=True):
 
 
 class Damage(msgspec.Struct, frozen=True):
-    """Segment `segment` cannot be read from `offset` on, and no process that was killed leaves it like that."""
+    """Segment `segment` cannot be read from `offset` on, and a killed process cannot be the cause."""
 
     segment: int
     offset: int
@@ -79,7 +79,7 @@ def segments(directory: Path) -> list[tuple[int, Path]]:
 
 
 def read_journal(directory: Path, after: int = -1) -> Iterator[Found]:
-    """Yield all that the journal in `directory` holds now, oldest first, without the segments up to `after`.
+    """Yield everything in the journal in `directory`, oldest first, without the segments up to `after`.
 
     Raises `JournalError`.
     """
@@ -92,18 +92,18 @@ def read_journal(directory: Path, after: int = -1) -> Iterator[Found]:
         try:
             yield from read_segment(path)
         except _Gone:
-            # The leader has just removed it, because it was the oldest.
+            # The leader has just removed the oldest segment.
             continue
         done = number
 
 
 def read_segment(path: Path) -> Iterator[Found]:
-    """Yield all that one segment holds. Raises `JournalError`."""
+    """Yield everything in one segment. Raises `JournalError`."""
     yield from _Reader(path.parent, int(path.stem), path).read()
 
 
 def check_formats(directory: Path) -> None:
-    """Raise `JournalTooNew` when a later release wrote any of the segments. What is damaged is another matter."""
+    """Raise `JournalTooNew` when a later release wrote any of the segments. Damage is ignored here."""
     for _, path in segments(directory):
         try:
             with path.open("rb") as file:
@@ -115,7 +115,7 @@ def check_formats(directory: Path) -> None:
 
 
 class _Gone(JournalError):
-    """A segment that was there a moment ago."""
+    """A segment that existed a moment ago."""
 
 
 class _Reader:
@@ -140,15 +140,15 @@ class _Reader:
                 yield Segment(self._number, os.fstat(descriptor).st_size, self._format)
                 yield from wrong or self._records(descriptor)
         except FileNotFoundError:
-            raise _Gone(self._path.name, "it is not there") from None
+            raise _Gone(self._path.name, "does not exist") from None
         except OSError as problem:
             raise JournalError(self._path.name, f"cannot be read ({problem.strerror})") from None
 
     def _header(self, descriptor: int) -> list[Found]:
-        """Read the first bytes; return what keeps the rest from being read, if anything does."""
+        """Read the header; return why the rest cannot be read, if so."""
         self._data = os.pread(descriptor, _CHUNK, 0)
         if len(self._data) < HEADER_SIZE:
-            return [UnfinishedRecord(self._number, 0, len(self._data), "its header was never written whole")]
+            return [UnfinishedRecord(self._number, 0, len(self._data), "its header is incomplete")]
         try:
             header = read_header(self._data, self._path.name)
         except JournalTooNew:
@@ -156,7 +156,7 @@ class _Reader:
         except JournalError as problem:
             return [Damage(self._number, 0, problem.problem)]
         if header.segment != self._number:
-            return [Damage(self._number, 0, f"it says that it is segment {header.segment}")]
+            return [Damage(self._number, 0, f"its header says segment {header.segment}")]
         self._format = header.format
         self._at = HEADER_SIZE
         return []
@@ -183,13 +183,13 @@ class _Reader:
             return
 
     def _more(self, descriptor: int, rest: bytes) -> bool:
-        """Read on; return whether anything came that is worth another look. Twice the size for a long record."""
+        """Read more; return whether to try again. Reads twice as much for a long record."""
         more = os.pread(descriptor, max(_CHUNK, len(rest)), self._base + len(rest))
         if more:
             self._data = rest + more
             return True
         if rest and self._tries < _TRIES:
-            # It may have been cut off by a successor and written anew, so all of it is read again.
+            # A successor may have truncated and rewritten it, so all of it is read again.
             self._tries += 1
             self._data = os.pread(descriptor, max(_CHUNK, len(rest)), self._base)
             return True
@@ -201,7 +201,7 @@ class _Reader:
         return False
 
     def _judge(self, descriptor: int, torn: Torn, rest: bytes) -> Found:
-        """Zeros to the end are a tail too: a power cut can leave the length of a file without what was in it."""
+        """Zeros to the end count as unfinished too: a power cut can leave a file's length without its content."""
         offset = self._base
         if any(rest):
             return Damage(self._number, offset, torn.problem)

@@ -1,8 +1,8 @@
 """The most recent ticks and changes of leader, read from the journal's files as they grow.
 
-Only the journal has every tick, whichever worker ran it and whether or not there was a supervisor. A `RecentTicks`
-continues from where it last looked, keeps a bounded number of what it found, and begins near the end of a segment: what
-is older is left to the audit. A leader may append, begin new segments and remove old ones meanwhile.
+Only the journal has every tick, whichever worker ran it, with or without a supervisor. A `RecentTicks` continues from
+where it last read, keeps a bounded number of ticks, and begins near the end of a segment: older ticks are the audit's
+task. A leader may append, begin new segments and remove old ones meanwhile.
 
 Reading is as slow as the disk, so call `look` in a thread when there is a loop; `since` may be called meanwhile.
 """
@@ -38,17 +38,16 @@ MOST = 10_000
 """How many ticks and changes are kept by default."""
 
 Place = tuple[int, int]
-"""Where something stands in the stream: epoch and frame number. It only grows, as long as the journal is not set
-aside."""
+"""A position in the stream: epoch and frame number. It only grows until the journal is set aside."""
 
 _TAIL = 1 << 20
-"""How much of a segment's end is read to begin with."""
+"""How much of a segment's end is read first."""
 _SEARCHED = 64 << 20
-"""How far back who led is looked for."""
+"""How far back the last `lead` frame is searched."""
 _LEAD = b"\xa4lead"
 """The kind of such a frame, as msgpack has it,"""
 _BEFORE_LEAD = 48
-"""and more bytes than there are before it in its record."""
+"""and the most bytes that precede it in its record."""
 _LONGEST_LEAD = 256 << 10
 
 
@@ -75,7 +74,7 @@ class RecentTick(msgspec.Struct, frozen=True, tag="tick", tag_field="kind"):
 
 
 class LeaderChange(msgspec.Struct, frozen=True, tag="change", tag_field="kind"):
-    """From here on another worker leads. `seq` is the last tick before; `blackout` is ns, 0 when unknown."""
+    """Another worker leads from here on. `seq` is the last tick before; `blackout` is ns, 0 when unknown."""
 
     epoch: int
     number: int
@@ -93,7 +92,7 @@ Seen = RecentTick | LeaderChange
 
 
 class RecentTicks:
-    """What the journal in `directory` shows of the last ticks, at most `most` of them."""
+    """The last ticks in the journal in `directory`, at most `most` of them."""
 
     def __init__(self, directory: Path, most: int = MOST) -> None:
         self._directory = directory
@@ -109,9 +108,9 @@ class RecentTicks:
         self._newest: Place = (-1, -1)
 
     def look(self) -> int:
-        """Read what has come since the last look; return how many ticks and changes that were. Never raises.
+        """Read what was appended since the last call; return the number of new ticks and changes. Never raises.
 
-        What cannot be read is left out: that the journal is damaged is told elsewhere.
+        Skips what cannot be read: damage is reported elsewhere.
         """
         there = segments(self._directory)
         if not there:
@@ -128,7 +127,7 @@ class RecentTicks:
         return len(found)
 
     def since(self, place: Place | None = None) -> list[Seen]:
-        """What was found after `place`, oldest first; all that is kept when None, or when this journal is another."""
+        """What was found after `place`, oldest first; everything kept when it is None or of another journal."""
         with self._lock:
             seen, newest = list(self._seen), self._newest
         if place is None or place > newest:
@@ -138,7 +137,7 @@ class RecentTicks:
     # reading
 
     def _begin(self, there: list[tuple[int, Path]], found: list[Seen]) -> None:
-        """The newest segment may just have been begun: what was before is at the end of the one before it."""
+        """The newest segment may be nearly empty: the ticks before it are at the end of the previous one."""
         with self._lock:
             self._seen.clear()
         self._names.clear()
@@ -165,11 +164,11 @@ class RecentTicks:
                     self._jump(descriptor, facts.st_size)
                 self._read(descriptor, found)
         except (OSError, JournalError):
-            # The oldest is removed now and then, and a damaged one has no ticks to show.
+            # The leader removes the oldest now and then, and a damaged one has no ticks to show.
             return
 
     def _jump(self, descriptor: int, size: int) -> None:
-        """Leave out what is too far back, but for the name of who led."""
+        """Drop what is too old, except who led."""
         start = max(self._offset, size - _TAIL)
         if not self._find_lead(descriptor, start):
             for entry in records(lambda at, most: os.pread(descriptor, most, at), HEADER_SIZE, self._format):
@@ -180,7 +179,7 @@ class RecentTicks:
         self._offset = size if inside is None else start + inside
 
     def _find_lead(self, descriptor: int, end: int) -> bool:
-        """Learn from the last `lead` frame before `end` who led then; return whether there was one."""
+        """Find in the last `lead` frame before `end` who led then; return whether there was one."""
         least = max(HEADER_SIZE, end - _SEARCHED)
         while end > least:
             start = max(least, end - _TAIL)
@@ -203,7 +202,7 @@ class RecentTicks:
     def _read(self, descriptor: int, found: list[Seen]) -> None:
         for entry in records(lambda at, most: os.pread(descriptor, most, at), self._offset, self._format):
             if not isinstance(entry, Entry):
-                # Perhaps its second half is on its way. If not, the successor writes on from here, or elsewhere.
+                # Its second half may follow. If not, the successor continues here or in a new segment.
                 return
             self._offset = entry.end
             if entry.kind is RecordKind.FRAME:
@@ -227,7 +226,7 @@ class RecentTicks:
             return
         place = (frame.epoch, frame.number)
         if place <= self._newest:
-            # The frames of the time in which a segment's snapshot is written are in both of two segments.
+            # Frames written while a segment's snapshot is being written are in both segments.
             return
         self._newest = place
         timing = frame.timing
@@ -269,7 +268,7 @@ class RecentTicks:
 
 
 class _Glance(msgspec.Struct, frozen=True, array_like=True):
-    """A frame, without unpacking what changed in it."""
+    """A frame without its changes."""
 
     epoch: int
     number: int

@@ -1,7 +1,7 @@
 """What an audit found: the object behind `audit --json`.
 
-Counts are exact; lists that could grow with the journal are cut at a bound, and where one was, a count beside it says
-how many there are. Durations that people compare are in microseconds, moments are wall-clock ns.
+Counts are exact. Lists that could grow with the journal have a limit, and the count beside such a list is the full
+number. Durations that people compare are in microseconds, times are wall-clock ns.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ INVARIANTS: dict[Invariant, str] = {
     1: "at most one worker ticked at any instant",
     2: "every tick ran once, or is recorded with its cause",
     3: "no worker left with a decision open",
-    4: "the state went on unbroken from leader to leader",
+    4: "the state continued unbroken from leader to leader",
     5: "epochs only grew",
     7: "every event and timer was applied exactly once",
     9: "every value that was written can be read as its type",
 }
-"""Those of the design that a journal can prove. (6 and 8 are about processes.)"""
+"""The invariants that a journal can prove. (6 and 8 are about processes.)"""
 
 MOST = 1000
 """The longest list in a report."""
 
 
 class Violation(msgspec.Struct, frozen=True):
-    """One way in which invariant `invariant` does not hold, at frame `number` and tick `seq`, as far as known."""
+    """One violation of invariant `invariant`, at frame `number` and tick `seq` where known."""
 
     invariant: Invariant
     text: str
@@ -74,7 +74,7 @@ class Transfer(msgspec.Struct):
     """The lease went from one worker to another (or, as a `takeback`, to the same one again)."""
 
     deployment: int
-    """0 when it belongs to none."""
+    """0 without one."""
     number: int
     """The new leader's first frame."""
     epoch: int
@@ -84,16 +84,16 @@ class Transfer(msgspec.Struct):
     to: str
     to_release: str
     seq: int | None = None
-    """The new leader's first tick, None when it ran none before the span's end."""
+    """The new leader's first tick, None when it ran none before the end of the span."""
     late_us: float | None = None
     blackout_us: float | None = None
-    """None when it is not known: the old leader was killed."""
+    """None when unknown: the old leader was killed."""
     missed: int = 0
-    """Indices that were not run because of it."""
+    """Indices that did not run because of it."""
 
 
 class Death(msgspec.Struct):
-    """A leader died, and another worker went on: as a follower that took the lease, or anew from the journal."""
+    """A leader died, and another worker continued: a follower that took the lease, or a new worker from the journal."""
 
     worker: str
     release: str
@@ -102,19 +102,19 @@ class Death(msgspec.Struct):
     number: int
     successor: str
     cause: Cause
-    """How the successor came to lead: `failover`, or `first` when it went on from the journal."""
+    """How the successor came to lead: `failover`, or `first` when it started from the journal."""
     in_doubt: list[str]
     """Decisions that were open."""
     seq: int | None = None
-    """The successor's first tick, None when it ran none before the span's end."""
+    """The successor's first tick, None when it ran none before the end of the span."""
     missed: int = 0
-    """Indices that were not run because of it."""
+    """Indices that did not run because of it."""
     reason: str = ""
-    """How the worker ended. A journal does not know it; the caller adds it from the history."""
+    """How the worker ended. The journal does not record it; the caller adds it from the history."""
 
 
 class Chain(msgspec.Struct, frozen=True):
-    """Frames `first` to `last` continue each other; `digest` (hex) is the last one's and stands for all of them."""
+    """Frames `first` to `last` form one chain; `digest` (hex) is the last frame's and covers all of them."""
 
     ok: bool
     frames: int
@@ -124,7 +124,7 @@ class Chain(msgspec.Struct, frozen=True):
 
 
 class CommandsFound(msgspec.Struct, frozen=True):
-    """Operators' commands, by key. `waiting` were received and their turn had not come at the end."""
+    """Operators' commands, by key. `waiting` were received and not yet applied at the end."""
 
     received: int
     applied: int
@@ -133,27 +133,27 @@ class CommandsFound(msgspec.Struct, frozen=True):
     waiting: list[str]
     """The first of them."""
     stopped: int
-    """Were waiting when the bot was stopped for good."""
+    """Those waiting when the bot was stopped for good."""
     waiting_total: int = 0
 
 
 class EventsFound(CommandsFound, frozen=True):
-    """The same of events."""
+    """The same for events."""
 
     repeated: int = 0
-    """Events and commands that came again and were dropped."""
+    """Duplicate events and commands that were dropped."""
     dropped: int = 0
     """Dropped because the inbox was full."""
     missing: int = 0
-    """Numbers of streams that did not come in time."""
+    """Numbers of streams that did not arrive in time."""
 
 
 class TimersFound(msgspec.Struct, frozen=True):
     fired: int
     twice: int
-    """Went off when no timer was armed for that moment."""
+    """Went off when no timer was armed for that time."""
     armed: int
-    """Wait at the end."""
+    """Still armed at the end."""
     late_us: float
     """The worst."""
 
@@ -162,11 +162,11 @@ class DecisionsFound(msgspec.Struct, frozen=True):
     opened: int
     closed: int
     raised: int
-    """Of those closed, the ones that ended in an exception."""
+    """Closed by an exception."""
     in_doubt: list[str]
-    """Left open by a leader that died; told to its successor."""
+    """Left open by a leader that died; its successor was informed."""
     across: list[str]
-    """Open while their worker yielded or stopped."""
+    """Open when their worker yielded or stopped."""
     open: list[str]
     """Open at the end."""
 
@@ -179,7 +179,7 @@ class Uncovered(msgspec.Struct, frozen=True):
 
 
 class WindowFound(msgspec.Struct, frozen=True):
-    """Of `total` occurrences that lie in the span whole, `covered` had each of their ticks run."""
+    """Of the `total` occurrences that are completely in the span, `covered` had all of their ticks run."""
 
     total: int
     covered: int
@@ -187,7 +187,7 @@ class WindowFound(msgspec.Struct, frozen=True):
 
 
 class SchemaChange(msgspec.Struct, frozen=True):
-    """From frame `number` on the state is of another shape: version, and fingerprint where that differs too."""
+    """From frame `number` on, the state has another schema: its version, and its fingerprint if that differs too."""
 
     number: int
     seq: int
@@ -196,14 +196,14 @@ class SchemaChange(msgspec.Struct, frozen=True):
 
 
 class ClockChange(msgspec.Struct, frozen=True):
-    """The wall clock was found stepped by `by_us` before tick `seq`."""
+    """A step of the wall clock by `by_us` was detected before tick `seq`."""
 
     seq: int
     by_us: float
 
 
 class TornTail(msgspec.Struct, frozen=True):
-    """The unfinished record at a segment's end: left by a killed worker, or just being written. Not a fault."""
+    """The unfinished record at a segment's end: left by a killed worker, or being written now. Not a fault."""
 
     segment: int
     offset: int
@@ -213,7 +213,7 @@ class TornTail(msgspec.Struct, frozen=True):
 class UnwrittenFrames(msgspec.Struct, frozen=True):
     """Frames `first` to `last` are in no file, because the journal could not be written: `why`, and since when (ns).
 
-    The state that the journal goes on with has what they did. What happened in them cannot be proven.
+    The state with which the journal continues includes their changes. What happened in them cannot be proven.
     """
 
     first: int
@@ -232,18 +232,18 @@ class WrongValue(msgspec.Struct, frozen=True):
 
 
 class ValuesFound(msgspec.Struct, frozen=True):
-    """The values that were read back, as the types that the journal says the state has."""
+    """The values that were decoded as the types that the journal declares for the state."""
 
     read: int
     """Fields and rows."""
     untyped: int
-    """Frames with changes of whose types the journal says nothing: an earlier neverblink wrote it."""
+    """Frames with changes for which the journal declares no types: an earlier release of neverblink wrote them."""
     wrong_total: int
     wrong: list[WrongValue]
 
 
 class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
-    """See the module. `ok` when nothing is broken."""
+    """The result of an audit. `ok` when every invariant holds."""
 
     ok: bool
     broken: list[Violation]
@@ -260,23 +260,23 @@ class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
     late_us: float
     """The worst lateness of a tick."""
     missed: int
-    """Indices that were not run: recorded as such, or not recorded at all."""
+    """Indices that did not run, recorded or not."""
     missing: list[Missing]
     """Their ranges."""
     doubled: int
-    """Ticks whose index had run before."""
+    """Ticks whose index had already run."""
     skipped: list[Missing]
     """Ranges that the bot itself overran."""
     skipped_total: int
     """Their indices."""
     handoffs: list[Transfer]
-    """Every transfer of the lease, `cause` tells planned ones from the others."""
+    """Every transfer of the lease; `cause` distinguishes planned ones from the others."""
     handoffs_total: int
     deaths: list[Death]
-    """Leaders that died and were succeeded."""
+    """Leaders that died and had a successor."""
     deaths_total: int
     starts: int
-    """How often a first worker took the lease."""
+    """How often a first worker took the lease (starts of the bot)."""
     chain: Chain
     events: EventsFound
     commands: CommandsFound
@@ -285,10 +285,10 @@ class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
     values: ValuesFound
     windows: dict[str, WindowFound]
     resets: list[int]
-    """Frames with which a leader went back to the state of the handoff."""
+    """Frames with which a leader restored the state of the handoff."""
     schemas: list[SchemaChange]
     clock: list[ClockChange]
     torn: list[TornTail]
     unwritten: list[UnwrittenFrames]
     epochs: tuple[int, int] | None
-    """The lowest and the highest."""
+    """The lowest and the highest epoch."""

@@ -1,7 +1,7 @@
 """The part of a journal that an audit judges.
 
-An audit reads from the beginning, because whether an event is applied twice depends on all that came before; what it
-counts and what it calls broken lies within the span it was asked about. A bound is a tick's index or a moment.
+An audit reads from the beginning, because whether an event is applied twice depends on everything before it. It counts
+and reports only what is in the requested span. A bound is a tick's index or a time.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _DIGITS = 19
 
 
 class Seq(msgspec.Struct, frozen=True):
-    """A grid index, itself included."""
+    """A grid index, inclusive."""
 
     value: int
 
 
 class Moment(msgspec.Struct, frozen=True):
-    """A wall time, ns, itself included."""
+    """A wall time, ns, inclusive."""
 
     value: int
 
@@ -36,7 +36,7 @@ Bound = Seq | Moment
 
 
 def parse_bound(text: str, now: int) -> Bound | None:
-    """A bound as a person writes it: a tick's index, a time, or how long ago; None when it is none of these.
+    """Parse a bound: a tick's index, a time, or how long ago; None for anything else.
 
     `now` is wall ns. A time without a date is today's.
     """
@@ -55,7 +55,7 @@ def parse_bound(text: str, now: int) -> Bound | None:
 
 
 class Scope:
-    """What is in the span, and what is broken in it. `open` is whether the frame at hand is in it."""
+    """The span, and the violations found in it. `open` is whether the current frame is in the span."""
 
     def __init__(self, since: Bound | None = None, until: Bound | None = None) -> None:
         self.open = since is None
@@ -69,11 +69,11 @@ class Scope:
 
     @property
     def whole(self) -> bool:
-        """Whether the span is everything: then nothing needs to be asked frame by frame."""
+        """Whether the span is the whole journal, so that no frame needs a check."""
         return self._since is None and self._until is None
 
     def enter(self, frame: Frame) -> None:
-        """Look at the next frame; findings are about it from now on."""
+        """Make this the current frame, to which violations are attributed."""
         self._number = frame.number
         self._seq = frame.seq if frame.seq >= 0 else None
         if not self.whole:
@@ -92,7 +92,7 @@ class Scope:
                 return at > value
 
     def clip(self, first: int, last: int, interval: int) -> tuple[int, int] | None:
-        """The indices from `first` to `last` that lie in the span."""
+        """The indices from `first` to `last` that are in the span."""
         low = _index(self._since, interval, up=True)
         high = _index(self._until, interval, up=False)
         first = first if low is None else max(first, low)
@@ -100,14 +100,14 @@ class Scope:
         return (first, last) if first <= last else None
 
     def breaks(self, invariant: Invariant, text: str) -> None:
-        """Note that an invariant is broken at the frame at hand, if that is in the span."""
+        """Record a violation at the current frame, if that is in the span."""
         if self.open:
             self.blame(invariant, text, self._number, self._seq)
 
     def blame(self, invariant: Invariant, text: str, number: int | None, seq: int | None) -> None:
-        """Note that an invariant is broken somewhere else."""
+        """Record a violation at another place."""
         self.total += 1
-        # However many there are of one kind, the first of each other kind is told.
+        # Many violations of one kind never crowd out the first of another kind.
         if len(self.broken) < MOST or invariant not in self._kinds:
             self._kinds.add(invariant)
             self.broken.append(Violation(invariant, text, number, seq))

@@ -1,7 +1,7 @@
 """Invariant 2: every grid index between the first and the last tick ran once, or is recorded with its cause.
 
 The grid needs no configuration: index and due time are both in the frame, and their quotient is the interval. Windows
-are judged by the indices that did not run, which are few, and not by those that did.
+are judged by the indices that did not run, because these are few.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class TickAudit:
         self.clock: list[ClockChange] = []
         self.interval = 0
         self._ahead: int = 0
-        """By how many indices the grid is ahead of the wall clock."""
+        """The number of indices by which the grid is ahead of the wall clock."""
         self._scope = scope
         self._ran: int | None = None
         """The highest index that ran or is accounted for."""
@@ -48,22 +48,20 @@ class TickAudit:
         self._ends = 0
 
     def resume(self, seq: int) -> None:
-        """The state goes on from a snapshot as of tick `seq` (-1: none ever ran)."""
+        """The state continues from a snapshot as of tick `seq` (-1: none ever ran)."""
         if seq >= 0 and (self._ran is None or seq > self._ran):
             self._ran = seq
 
     def led(self) -> None:
-        """Another worker leads: its release may tick on another grid."""
+        """Another worker leads: its release may have another grid."""
         self._regrid = True
 
     def tick(self, frame: Frame) -> int:
-        """Take in a tick; return how many indices before it were missed."""
+        """Process a tick; return how many indices before it were missed."""
         seq, timing, scope = frame.seq, frame.timing, self._scope
         if timing.ahead != self._ahead:
             if self.interval and timing.step is None and not self._regrid:
-                scope.breaks(
-                    2, f"tick {seq} lies on a grid that was moved, and no step of the clock says why"
-                )
+                scope.breaks(2, f"tick {seq} is on a shifted grid, and no step of the clock explains it")
             self._ahead = timing.ahead
         if timing.due != (seq - timing.ahead) * self.interval or not self.interval:
             self._find_grid(seq - timing.ahead, timing.due)
@@ -81,12 +79,12 @@ class TickAudit:
         return missed
 
     def close(self, frame: Frame) -> None:
-        """The first tick after the span: what it records of indices in the span still counts."""
+        """The first tick after the span: its record of indices in the span still counts."""
         if self._ran is not None and frame.seq > self._ran:
             self._account(frame.seq, frame.timing.gaps)
 
     def windows(self) -> dict[str, WindowFound]:
-        """How well each window was covered."""
+        """The coverage of each window."""
         begins = self._begins
         return {
             covered.window.name: covered.found(0 if begins is None else begins, self._ends)
@@ -94,15 +92,15 @@ class TickAudit:
         }
 
     def _find_grid(self, seq: int, due: int) -> None:
-        """Take the interval from the tick. Only with a new leader it may be another one than before."""
+        """Derive the interval from the tick. It may change only with a new leader."""
         interval = due // seq if seq > 0 and due % seq == 0 else 0
         if seq == 0 and due == 0:
             return
         if interval <= 0 or (self.interval and not self._regrid):
-            self._scope.breaks(2, f"tick {seq} was due at {due}, which is not where the grid has it")
+            self._scope.breaks(2, f"tick {seq} was due at {due}, which is not its time on the grid")
             return
         if self.interval and self._ran is not None:
-            # The last index of the new grid that was due when the old grid's last one was.
+            # The last index of the new grid that was due when the last one of the old grid was.
             self._ran = self._ran * self.interval // interval
             self._gaps.clear()
             self.last = None
@@ -124,7 +122,7 @@ class TickAudit:
                 )
             elif gap.first < following:
                 scope.breaks(
-                    2, f"tick {seq} records {gap.first} to {gap.last} as {gap.kind}, and some of that ran"
+                    2, f"tick {seq} records {gap.first} to {gap.last} as {gap.kind}, but some of them ran"
                 )
             if gap.first > following:
                 missed += self._lose(following, min(gap.first, seq) - 1, _UNRECORDED)
@@ -176,7 +174,7 @@ class TickAudit:
         self._uncover(first, last)
 
     def _extend(self, first: int, last: int) -> None:
-        """The span reaches from the first index looked at to the last one."""
+        """The span extends from the first index seen to the last one."""
         if self.first is None:
             self.first = first
             self._begins = (first - self._ahead) * self.interval
@@ -205,7 +203,7 @@ class _Covered:
                 self._uncovered.append(Uncovered(span.opens, span.closes))
 
     def found(self, begins: int, ends: int) -> WindowFound:
-        """Count the occurrences that lie between `begins` and `ends` whole."""
+        """Count the occurrences that are completely between `begins` and `ends`."""
         total = sum(span.opens >= begins and span.closes <= ends for span in self.window.spans(begins, ends))
         uncovered = [span for span in self._uncovered if span.opens >= begins and span.closes <= ends]
         return WindowFound(total, total - len(uncovered), uncovered[:MOST])

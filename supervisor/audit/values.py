@@ -1,7 +1,7 @@
-"""Values: whether what each frame wrote is of the types that the journal says the state has.
+"""Checks that every written value has the type that the journal declares for it.
 
-Equal bytes prove that every process has the same bytes, not that one can read them. So each changed field and row is
-decoded as its type.
+Equal digests prove that every process has the same bytes, not that a process can decode them. So each changed field and
+row is decoded as its type.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["ValueAudit"]
 
 
 class ValueAudit:
-    """Reads back every value that a frame or a snapshot of the span has."""
+    """Decodes every value of the frames and snapshots in the span."""
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
@@ -29,12 +29,12 @@ class ValueAudit:
         self._read = 0
         self._untyped = 0
         self._wrong: dict[str, WrongValue] = {}
-        """Fields whose newest value is of another type than declared."""
+        """Fields whose newest value does not have the declared type."""
         self._found: list[WrongValue] = []
         self._total = 0
 
     def snapshot(self, head: Snapshot) -> None:
-        """The types of what follows, until the next one."""
+        """The types of what follows, up to the next snapshot."""
         if (head.schema, head.types) != (self._schema, self._types):
             self._schema, self._types = head.schema, head.types
             self._decoder = TypedDecoder(decode_types(head.types)) if head.types else None
@@ -81,15 +81,13 @@ class ValueAudit:
                 self._note(table, problem, number, seq)
 
     def _note(self, name: str, problem: str, number: int | None, seq: int | None) -> None:
-        """Report the first frame of each problem; it is another one after a right value."""
+        """Report the first frame of each problem; after a correct value a problem counts as new."""
         known = self._wrong.get(name)
         if not problem:
             self._wrong.pop(name, None)
         elif (known is None or known.problem != problem) and self._scope.open:
             self._wrong[name] = wrong = WrongValue(name or "state", problem, number, seq)
             self._total += 1
-            self._scope.breaks(
-                9, f"state field {name or 'state'} was written so that it cannot be read: {problem}"
-            )
+            self._scope.breaks(9, f"state field {name or 'state'} was written but cannot be read: {problem}")
             if len(self._found) < MOST:
                 self._found.append(wrong)

@@ -1,7 +1,7 @@
-"""What lies in a journal: each segment with what it covers, and every record checked.
+"""The contents of a journal: each segment with its range, and a check of every record.
 
 `survey` decodes only a segment's snapshot and its first and last frame. `JournalCheck` decodes every record and follows
-the chain from frame to frame. Neither judges what the bot did: that is the audit's.
+the chain from frame to frame. Neither judges what the bot did: the audit does.
 """
 
 from __future__ import annotations
@@ -33,33 +33,33 @@ MOST = 1000
 
 
 class Covered(msgspec.Struct):
-    """One segment. Frames and ticks are those it has, the ones it repeats from the segment before included."""
+    """One segment. Its frames and ticks include those repeated from the segment before."""
 
     segment: int
     file: str
     size: int
     format: int
     state: State = "whole"
-    """`written`: the newest, to which a leader may append; `torn`: it ends in a record that was never finished."""
+    """`written`: the newest, to which a leader may append; `torn`: it ends in an unfinished record."""
     problem: str = ""
     as_of: int | None = None
-    """The frame that its snapshot is as of, -1 for the bot's beginning, None when it has none."""
+    """The frame of its snapshot, -1 for the bot's initial state, None without a snapshot."""
     first: int | None = None
     last: int | None = None
     """Its first and last frame."""
     first_seq: int | None = None
     last_seq: int | None = None
-    """The last tick as of these."""
+    """The last tick at each of these."""
     began: int | None = None
     ended: int | None = None
-    """When the turns of these ended, wall ns."""
+    """When the turns of these frames ended, wall ns."""
     frames: int = 0
     unwritten: bool = False
     """Frames before its snapshot could not be written."""
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """Something is wrong in segment `segment`, in the record at byte `offset`."""
+    """A problem in segment `segment`, in the record at byte `offset`."""
 
     segment: int
     offset: int
@@ -67,7 +67,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class Verification(msgspec.Struct, frozen=True):
-    """The result of a check. `torn` are ends that a killed process leaves, or one that just writes: no faults."""
+    """The result of a check. `torn` are unfinished records at a segment's end: not faults."""
 
     ok: bool
     segments: int
@@ -113,7 +113,7 @@ def _describe(path: Path, *, newest: bool) -> Covered:
                 case UnfinishedRecord():
                     if not newest:
                         found.state = "torn"
-                    found.problem = f"it ends in {item.rest} bytes of a record that was never finished"
+                    found.problem = f"it ends in {item.rest} bytes of an unfinished record"
                 case Damage():
                     found.state = "damaged"
                     found.problem = f"at byte {item.offset}: {item.problem}"
@@ -128,7 +128,7 @@ def _describe(path: Path, *, newest: bool) -> Covered:
 
 
 class JournalCheck(JournalWalk):
-    """Reads a whole journal and collects what is wrong in it."""
+    """Reads a whole journal and collects its problems."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ class JournalCheck(JournalWalk):
         self._unwritten: list[Problem] = []
 
     def check(self, found: Iterable[Found]) -> Verification:
-        """Take in everything and return the result."""
+        """Read everything and return the result."""
         self.take_all(found)
         return Verification(
             ok=not self._total,
@@ -165,14 +165,14 @@ class JournalCheck(JournalWalk):
         self._bytes += segment.size
 
     def _on_unfinished(self, found: UnfinishedRecord) -> None:
-        text = f"{found.rest} bytes of a record that was never finished"
+        text = f"{found.rest} bytes of an unfinished record"
         self._torn.append(Problem(found.segment, found.offset, text))
 
     def _on_damage(self, found: Damage) -> None:
         self._on_break(found.problem)
 
     def _on_unreadable(self, entry: Entry, problem: str) -> None:
-        self._on_break(f"it cannot be read: {problem}")
+        self._on_break(f"cannot be read: {problem}")
 
     def _on_break(self, text: str, *, severed: bool = True) -> None:
         self._total += 1

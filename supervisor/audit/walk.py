@@ -1,11 +1,11 @@
-"""Walks a journal record by record: follows the chain of its frames, and finds where it breaks.
+"""Walks a journal record by record: follows the chain of its frames, and reports where it breaks.
 
-A subclass overrides the `_on_…` methods for what it wants to see; all of them do nothing here. The audit, the check of
+A subclass overrides the `_on_…` methods it needs; all of them do nothing here. The audit, the check of
 `journal verify` and the export are such walks.
 
-A segment opens with a snapshot. The bot goes on while that is written, so a segment may begin with frames that the
-segment before it has too. A walk shows such a frame once, and compares the two copies. After a hole it goes on from
-what comes next, so that one fault is reported once.
+A segment opens with a snapshot. The bot continues while that is written, so a segment may begin with frames that the
+segment before it has too. A walk reports such a frame once, and compares the two copies. After a gap it continues with
+the next frame, so that one fault is reported once.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ __all__ = ["JournalWalk"]
 
 
 class JournalWalk:
-    """Takes what a reader finds, one after another. `_over` ends it before the journal does."""
+    """Processes what a reader finds, in order. Set `_over` to end early."""
 
     def __init__(self) -> None:
         self._over = False
         self._segment = 0
-        """The segment at hand, 0 before the first."""
+        """The current segment, 0 before the first."""
         self._at = 0
-        """Where the record at hand begins in it."""
+        """Where the current record begins in it."""
         self._number: int | None = None
-        """The frame that the state is as of: -1 before the first, None before anything was read."""
+        """The frame of the current state: -1 before the first, None before anything was read."""
         self._digest = GENESIS
         self._marked = True
         """Whether the segment's format has a mark at the end of the snapshot."""
         self._rows: dict[str, int] = {}
-        """Rows of the snapshot that are still to come, by table; below 0 where they are counted at its end."""
+        """Rows of the snapshot that are still missing, by table; below 0 where the end mark has the counts."""
         self._opening = False
-        """The snapshot's end mark has not come yet."""
+        """The snapshot's end mark has not been read yet."""
         self._opened = -1
-        """The frame that the segment's snapshot is as of."""
+        """The frame of the segment's snapshot."""
         self._unfinished = False
-        """The segment ends in a record that was never finished."""
+        """The segment ends in an unfinished record."""
         self._repeat: tuple[int, bytes] | None = None
-        """In a segment's beginning: up to which frame, with which digest, it repeats the segment before."""
+        """At a segment's beginning: the last frame repeated from the segment before, and its digest."""
 
     def take_all(self, found: Iterable[Found]) -> None:
         """Walk to the end, or until `_over`."""
@@ -64,7 +64,7 @@ class JournalWalk:
         self._end_segment()
 
     def take(self, item: Found) -> None:
-        """Take in the next thing that the reader found."""
+        """Process the next thing that the reader found."""
         match item:
             case Segment():
                 self._end_segment()
@@ -94,13 +94,13 @@ class JournalWalk:
         """A segment begins."""
 
     def _on_unfinished(self, found: UnfinishedRecord) -> None:
-        """The segment ends in a record that was never finished, which is not a fault."""
+        """The segment ends in an unfinished record, which is not a fault."""
 
     def _on_damage(self, found: Damage) -> None:
         """The rest of the segment cannot be read."""
 
     def _on_unreadable(self, entry: Entry, problem: str) -> None:
-        """A whole record whose payload cannot be decoded."""
+        """A complete record whose payload cannot be decoded."""
 
     def _on_break(self, text: str, *, severed: bool = True) -> None:
         """The chain is broken; `severed`: what comes next does not continue the state before."""
@@ -115,10 +115,10 @@ class JournalWalk:
         """Rows of a snapshot."""
 
     def _on_whole(self) -> None:
-        """All rows of the snapshot have come, in a format that marks it."""
+        """The snapshot is complete, in a format that marks its end."""
 
     def _on_next(self, frame: Frame) -> None:
-        """A frame comes next; breaks that are found before its `_on_frame` are between it and the one before."""
+        """A frame follows; breaks reported before its `_on_frame` are between it and the frame before."""
 
     def _on_frame(self, frame: Frame, entry: Entry) -> None:
         """A frame, each once; `_digest` is its digest."""
@@ -127,12 +127,12 @@ class JournalWalk:
         """A frame that the segment before has too."""
 
     def _on_opened(self, opened: Opened, entry: Entry) -> None:
-        """A decision began. See `_on_closed`."""
+        """A decision was opened. See `_on_closed`."""
 
     def _on_closed(self, closed: Closed, entry: Entry) -> None:
-        """A decision ended.
+        """A decision was closed.
 
-        Where a segment repeats the last frame before it, decisions after that frame may come a second time. Earlier
+        Where a segment repeats the last frame before it, decisions after that frame may be reported twice. Earlier
         copies are left out.
         """
 
@@ -177,7 +177,7 @@ class JournalWalk:
             # Only the very first frame needs nothing before it.
             severed = frame.number != 0 or frame.prev != GENESIS
             self._on_break(
-                "it does not begin with a snapshot: what came before is not known", severed=severed
+                "it does not begin with a snapshot: the state before it is unknown", severed=severed
             )
         elif frame.number != number + 1:
             self._on_break(_hole(number, frame.number))
@@ -191,18 +191,20 @@ class JournalWalk:
         if (frame.number, frame.prev) != (repeat[0] + 1, repeat[1]):
             self._on_break(f"frame {frame.number} does not continue the snapshot before it", severed=False)
         elif frame.number == self._number and digest != self._digest:
-            self._on_break(f"frame {frame.number} is another one in segment {self._segment} than before it")
+            self._on_break(
+                f"frame {frame.number} differs between segment {self._segment} and the one before it"
+            )
         self._on_repeated(frame)
 
     def _snapshot(self, head: Snapshot, entry: Entry) -> None:
-        """The state is written whole at the head of a segment, and must be the one that the frames led to."""
+        """A segment opens with the complete state, which must be the one that the frames before it led to."""
         self._count_rows()
         self._opening, self._opened = self._marked, head.number
         self._repeat = head.number, head.digest
         self._rows = {} if self._marked else dict(head.tables)
         number, unwritten = self._number, head.unwritten
         if number is not None and head.number < number and self._marked:
-            # It was begun before the last frames of the segment before, and repeats them.
+            # The snapshot is older than the last frames of the segment before: this segment repeats them.
             self._on_snapshot(head, entry, resumes=False)
             return
         if number is not None and unwritten is not None and unwritten.after <= number < head.number:
@@ -222,7 +224,7 @@ class JournalWalk:
             self._number, self._digest = repeat
 
     def _count_rows(self) -> None:
-        """The rows of a snapshot have come, or should have: unless its segment was never finished."""
+        """Check that a snapshot has all of its rows, unless its segment is unfinished."""
         lacking = {table: rows for table, rows in self._rows.items() if rows}
         opening = self._opening
         self._rows, self._opening = {}, False
@@ -234,11 +236,11 @@ class JournalWalk:
         self._on_break(text, severed=False)
 
     def _is_behind(self) -> bool:
-        """Whether a record between frames is one of those that the segment before has too."""
+        """Whether a record between frames is in the segment before too."""
         return self._repeat is not None and self._number is not None and self._repeat[0] < self._number
 
     def _end_repeat(self) -> tuple[int, bytes] | None:
-        """The segment goes on beyond the one before, or has ended; return how far it came if that is not as far."""
+        """End the repetition, as the segment is past the one before or ends; return its last frame if it is behind."""
         repeat, self._repeat = self._repeat, None
         if repeat is None or self._number is None or repeat[0] >= self._number:
             return None
@@ -252,7 +254,7 @@ class JournalWalk:
 def _hole(before: int, number: int) -> str:
     match number - before:
         case 0:
-            return f"frame {number} is there twice"
+            return f"frame {number} appears twice"
         case after if after < 0:
             return f"frame {number} comes after frame {before}"
         case 2:

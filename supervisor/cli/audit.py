@@ -192,7 +192,7 @@ def _facts(report: AuditReport, screen: Screen) -> Iterator[tuple[str, str]]:
     for torn in report.torn:
         yield (
             "torn",
-            f"segment {torn.segment} ends in {torn.bytes:,} bytes of a record that was never finished",
+            f"segment {torn.segment} ends in {torn.bytes:,} bytes of an unfinished record",
         )
 
 

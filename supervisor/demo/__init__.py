@@ -1,1 +1,1 @@
-"""A small real world to swap a bot's code in."""
+"""The demo: a small market, a bot, and deployments that succeed and fail."""

@@ -1,4 +1,4 @@
-"""What the demo does to the bot, act by act, and what has to come of each."""
+"""The demo's deployments, act by act, with the expected outcome of each."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ __all__ = ["ACTS", "Act", "Played"]
 
 
 class Act(msgspec.Struct, frozen=True):
-    """One deployment. `version` is deployed, or gone back to; `leads` is the version that has to lead afterwards."""
+    """One deployment. `version` is deployed or rolled back to; `leads` is the version that must lead afterwards."""
 
     version: str
     title: str
     outcome: str
     leads: str
     because: str = ""
-    """What the reason has to name: failing for another reason would prove nothing."""
+    """What the failure's reason must contain: another failure would prove nothing."""
     back: bool = False
     """A rollback instead of a deploy."""
 
@@ -34,13 +34,13 @@ ACTS = (
 
 
 class Played(msgspec.Struct, frozen=True):
-    """An act as it went: the exit code and the JSON object of the verb."""
+    """The result of an act: exit code and JSON object of its command."""
 
     act: Act
     exit: int
     result: dict[str, Any]
     leads: str
-    """The version that leads now; the release's id when it is none of ours."""
+    """The version that leads now; a release id if it is not one of the demo's."""
 
     @property
     def outcome(self) -> str:
@@ -53,7 +53,7 @@ class Played(msgspec.Struct, frozen=True):
 
     @property
     def wrong(self) -> str:
-        """What is not as it should be, "" when all is."""
+        """How the result differs from the expectation, "" if it does not."""
         act = self.act
         reason = f" ({self.reason})" if self.reason else ""
         if self.outcome != act.outcome:

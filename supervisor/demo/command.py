@@ -1,4 +1,4 @@
-"""demo: see it happen."""
+"""demo: deployments under a live bot, checked by the exchange."""
 
 from __future__ import annotations
 
@@ -18,14 +18,17 @@ __all__ = ["demo"]
 
 @local_command
 @click.option(
-    "--seconds", type=click.FloatRange(1, 3600), default=None, help="How long the bot trades, at least (40)."
+    "--seconds",
+    type=click.FloatRange(1, 3600),
+    default=None,
+    help="How long the bot trades at least (default: 40).",
 )
 def demo(context: CommandContext, seconds: float | None) -> Done:
-    """A small market, a live bot, and seven deploys that try to hurt it.
+    """Run a small market and a live bot, with seven deployments that try to break it.
 
     Starts an exchange and a bot that trades on it, and swaps the bot's code while it trades: good changes, a new shape
-    of the state, and releases that fail in every way. Then the exchange says whether it noticed. Takes about a minute;
-    everything is in processes and a directory of its own, and gone at the end.
+    of the state, and releases that fail in every way. Then the exchange's ledger shows whether it noticed. Takes about
+    a minute, in processes and a directory of its own, which are removed at the end.
     """
     try:
         from .finding import closing_lines

@@ -1,7 +1,7 @@
-"""What is traded: up/down contracts on a few markets, in two timeframes.
+"""The traded instruments: up/down contracts on a few markets, in two timeframes.
 
-A contract bets on whether a market ends its period higher than it began it. Periods lie side by side from the UTC
-epoch on, so the number of a period is arithmetic, and so is the contract's name: `BTC-5m-447012345`. The demo's clock
+A contract bets on whether a market ends its period higher than it began it. Periods follow each other from the UTC
+epoch on, so a period's number is computed, and so is the contract's name: `BTC-5m-447012345`. The demo's clock
 is compressed: what is called 5m lasts four seconds.
 """
 
@@ -27,15 +27,15 @@ __all__ = [
 MARKETS = ("BTC", "ETH", "SOL", "XRP", "DOGE", "AVAX", "LINK", "MATIC", "SPX")
 
 TIMEFRAMES: Mapping[str, int] = {"5m": duration.parse("4s"), "15m": duration.parse("12s")}
-"""Each timeframe's name and how long its periods last, ns."""
+"""Each timeframe's name and the length of its periods, ns."""
 
 
 class BadContract(NeverblinkError):
-    """A name that names no contract."""
+    """Not the name of a contract."""
 
     def __init__(self, name: str, problem: str) -> None:
         super().__init__(
-            f"contract {name!r}: {problem}; expected MARKET-TIMEFRAME-NUMBER, as BTC-5m-447012345"
+            f"contract {name!r}: {problem}; expected MARKET-TIMEFRAME-NUMBER, such as BTC-5m-447012345"
         )
         self.name = name
 
@@ -65,14 +65,14 @@ def parse_contract(
     if timeframe not in timeframes:
         raise BadContract(name, f"there is no timeframe {timeframe!r}")
     if not (number.isascii() and number.isdigit()) or len(number) > 18:
-        raise BadContract(name, f"{number!r} is not a number of a period")
+        raise BadContract(name, f"{number!r} is not the number of a period")
     return _contract(market, timeframe, int(number), timeframes[timeframe])
 
 
 def contracts_within(
     since: int, until: int, markets: Sequence[str] = MARKETS, timeframes: Mapping[str, int] = TIMEFRAMES
 ) -> Iterator[Contract]:
-    """Every contract whose whole period lies in `since` to `until` (wall ns)."""
+    """Every contract whose whole period is within `since` to `until` (wall ns)."""
     for timeframe, period in timeframes.items():
         for number in range(-(-since // period), until // period):
             for market in markets:

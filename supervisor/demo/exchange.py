@@ -1,10 +1,10 @@
-"""The exchange: a process of its own that trades, remembers, and knows nothing of neverblink.
+"""The exchange: a process of its own that trades, keeps a ledger, and does not know neverblink.
 
     python -m neverblink.supervisor.demo.exchange --port 0 --home DIR
 
-It listens on 127.0.0.1 and says where in one JSON line on stdout: `{"url": "http://127.0.0.1:40123", "pid": 4711}`. Its
-ledger is DIR/ledger.jsonl. It ends with SIGTERM or SIGINT, and with --with-stdin when its stdin does, so that it cannot
-outlive its parent. `venue` says what it answers to.
+It listens on 127.0.0.1 and prints its address as one JSON line: `{"url": "http://127.0.0.1:40123", "pid": 4711}`. Its
+ledger is DIR/ledger.jsonl. It ends on SIGTERM or SIGINT, and with --with-stdin when its stdin is closed, so that it
+cannot outlive its parent. The requests are in `venue`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _HOST = "127.0.0.1"
 
 
 async def serve(venue: Venue, port: int, until: asyncio.Event) -> None:
-    """Run the venue on `port` (0: any) and say where, until the event is set. Raises `OSError` for a port in use."""
+    """Run the venue on `port` (0: any) until the event is set; print the URL. Raises `OSError` for a port in use."""
     runner = web.AppRunner(venue.application(), access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
@@ -73,7 +73,7 @@ async def _run_until_stopped(venue: Venue, port: int, with_stdin: bool) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     if with_stdin:
-        # Nothing is written there: it becomes readable when the other end is closed, by a killed process as well.
+        # Nothing is written to it: it becomes readable when the other end is closed, also by a killed process.
         loop.add_reader(sys.stdin.fileno(), ended.set)
     await serve(venue, port, ended)
 
@@ -90,12 +90,12 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         type=_timeframe,
         metavar="NAME=LENGTH",
-        help="as 5m=4s; may be repeated; default: 5m=4s and 15m=12s",
+        help="such as 5m=4s; may be repeated; default: 5m=4s and 15m=12s",
     )
     parser.add_argument(
-        "--fills-per-second", type=float, default=0.0, help="make up so many fills, without orders"
+        "--fills-per-second", type=float, default=0.0, help="make up this many fills, without orders"
     )
-    parser.add_argument("--fills-account", default="demo", help="the account they go to")
+    parser.add_argument("--fills-account", default="demo", help="the account that receives them")
     return parser
 
 
@@ -106,7 +106,7 @@ def _timeframe(text: str) -> tuple[str, int]:
     except duration.DurationError as problem:
         raise argparse.ArgumentTypeError(str(problem)) from None
     if not name or "-" in name or period <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} names no timeframe: write NAME=LENGTH, as 5m=4s")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a timeframe: write NAME=LENGTH, such as 5m=4s")
     return name, period
 
 

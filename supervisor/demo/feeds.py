@@ -1,7 +1,7 @@
-"""Feeds: what is told on a topic goes to every websocket that is connected to it.
+"""Feeds: a message sent on a topic goes to every websocket that is connected to it.
 
-Each connection has a queue of its own, so a slow or dying one delays no other, and what is told while a connection is
-still being made is not lost to it.
+Each connection has a queue of its own, so a slow or dying one does not delay the others, and messages sent while a
+connection is being established are not lost.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""The finding: what the exchange, the bot's own book and the audit say, brought together. All is right, or it is said
-what is not.
-"""
+"""The finding: compares the exchange's verdict, the bot's own book and the audit, and lists what is wrong."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ __all__ = ["DemoFinding", "Evidence", "closing_lines", "find"]
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """What was collected in the end."""
+    """What was collected at the end."""
 
     played: Sequence[Played]
     verdict: Mapping[str, Any]
@@ -31,7 +29,7 @@ class Evidence(msgspec.Struct, frozen=True):
     audit_exit: int
     seconds: float
     refused: Sequence[str] = ()
-    """Verbs that did not do what they were asked, and why."""
+    """Commands that failed, and why."""
 
 
 class DemoFinding(msgspec.Struct, frozen=True):
@@ -48,7 +46,7 @@ class DemoFinding(msgspec.Struct, frozen=True):
     windows: dict[str, int]
     blackout_us: dict[str, float | None]
     late_us: dict[str, float | None]
-    """How late the first tick after a handoff was."""
+    """Lateness of the first tick after a handoff."""
     orders: dict[str, int]
     fills: dict[str, int]
     seconds: float
@@ -56,7 +54,7 @@ class DemoFinding(msgspec.Struct, frozen=True):
 
 
 def find(evidence: Evidence) -> DemoFinding:
-    """Weigh the evidence."""
+    """Evaluate the evidence."""
     audit, verdict = evidence.audit, evidence.verdict
     outcomes = [played.outcome for played in evidence.played]
     handoffs: Sequence[Mapping[str, Any]] = audit.get("handoffs") or []
@@ -95,7 +93,7 @@ def _of_exchange(verdict: Mapping[str, Any]) -> list[str]:
     windows = verdict["windows"]
     wrong: list[str] = []
     if not windows["expected"]:
-        wrong.append("exchange: no window passed, so nothing was shown")
+        wrong.append("exchange: no window passed, so nothing was proven")
     for row in verdict["rows"]:
         wrong += [f"exchange: {contract} was never traded" for contract in row["never"]]
         wrong += [f"exchange: {contract} was traded twice" for contract in row["doubled"]]
@@ -108,13 +106,13 @@ def _of_exchange(verdict: Mapping[str, Any]) -> list[str]:
 
 
 def _of_book(ledger: Sequence[Mapping[str, Any]], book: Mapping[str, Any]) -> list[str]:
-    """Compare the bot's fills with the exchange's, each of which is to be in it once."""
+    """Compare the bot's fills with the exchange's: each must be there once."""
     if not book:
-        return ["book: the bot did not show it"]
+        return ["book: the bot did not return it"]
     booked: Mapping[str, Mapping[str, Any]] = book.get("fills") or {}
     reported = {str(fill["fill"]): fill for fill in ledger}
     wrong = [f"book: fill {fill} of the exchange's is missing" for fill in reported.keys() - booked.keys()]
-    wrong += [f"book: fill {fill} is not the exchange's" for fill in booked.keys() - reported.keys()]
+    wrong += [f"book: fill {fill} is not known to the exchange" for fill in booked.keys() - reported.keys()]
     for fill in reported.keys() & booked.keys():
         same = all(reported[fill][name] == value for name, value in booked[fill].items())
         wrong += [] if same else [f"book: fill {fill} is not what the exchange reported"]
@@ -133,11 +131,11 @@ def _of_audit(evidence: Evidence) -> list[str]:
         if _count(audit.get(name))
     ]
     if evidence.audit_exit or not audit.get("ticks"):
-        wrong.append(f"audit: it ended with exit {evidence.audit_exit}: {_error(audit)}")
+        wrong.append(f"audit: ended with exit {evidence.audit_exit}: {_error(audit)}")
     transfers = sum(played.outcome in ("done", "rolled_back") for played in evidence.played)
     if len(audit.get("handoffs") or []) < transfers:
         wrong.append(
-            f"audit: it knows of {len(audit.get('handoffs') or [])} handoffs, and there were {transfers}"
+            f"audit: it lists {len(audit.get('handoffs') or [])} handoffs, but there were {transfers}"
         )
     return wrong
 
@@ -160,7 +158,7 @@ def _spread(handoffs: Sequence[Mapping[str, Any]], name: str) -> dict[str, float
 
 
 def closing_lines(finding: DemoFinding, screen: Screen) -> list[str]:
-    """What the exchange, the book and the audit said, and whether all is right."""
+    """The lines with the verdicts of exchange, book and audit, and the conclusion."""
     windows, orders, fills = finding.windows, finding.orders, finding.fills
     table = (
         (
@@ -173,7 +171,7 @@ def closing_lines(finding: DemoFinding, screen: Screen) -> list[str]:
         ),
         (
             "the book",
-            f"{count(fills['book'], 'fill')} booked, of {fills['exchange']:,} that the exchange told everybody of",
+            f"{count(fills['book'], 'fill')} booked, of {fills['exchange']:,} that the exchange reported",
         ),
         (
             "the audit",
@@ -195,4 +193,4 @@ def _spread_text(values: dict[str, float | None]) -> str:
     median, most = values["p50"], values["max"]
     if median is None or most is None:
         return "unknown"
-    return f"{last(int(median * 1000))} in the middle, {last(int(most * 1000))} at most"
+    return f"median {last(int(median * 1000))}, maximum {last(int(most * 1000))}"

@@ -1,7 +1,7 @@
-"""The exchange's book of what happened: one record after the other, in memory and as JSON lines in a file.
+"""The exchange's ledger: records in order, in memory and as JSON lines in a file.
 
-Nothing here is ever changed or taken back. What an order is now, and which client order ids are taken, follows from the
-records; so does the verdict, which is why it can be made again from the file long after the exchange is gone.
+Records are only appended. An order's state and the client order ids in use follow from them; so does the verdict, which
+can therefore be computed from the file after the exchange has ended.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class DemoSession(_Record, frozen=True, tag="session"):
 
 
 class Reserved(_Record, frozen=True, tag="reserved"):
-    """The first half of an order: it has an id and a price, and waits to be confirmed."""
+    """The first half of an order: it has an id and a price, and must be confirmed."""
 
     order: str
     account: str
@@ -59,7 +59,7 @@ class Reserved(_Record, frozen=True, tag="reserved"):
 
 
 class Confirmed(_Record, frozen=True, tag="confirmed"):
-    """The second half: the order stands and will be filled."""
+    """The second half: the order is valid and will be filled."""
 
     order: str
 
@@ -79,7 +79,7 @@ class Filled(_Record, frozen=True, tag="filled"):
 
 
 class Repeated(_Record, frozen=True, tag="repeated"):
-    """A client order id came a second time and was turned away; `order` is the one that has it."""
+    """A client order id was used a second time and refused; `order` is the order that has it."""
 
     account: str
     client_id: str
@@ -87,7 +87,7 @@ class Repeated(_Record, frozen=True, tag="repeated"):
 
 
 class OrderRefused(_Record, frozen=True, tag="refused"):
-    """An order that was turned away for another reason."""
+    """An order that was refused for another reason."""
 
     account: str
     client_id: str
@@ -102,7 +102,7 @@ class DuplicateId(NeverblinkError):
 
     def __init__(self, client_id: str, order: str) -> None:
         super().__init__(
-            f"client order id {client_id!r} is taken by order {order}: every order needs one of its own"
+            f"client order id {client_id!r} is taken by order {order}: every order needs its own id"
         )
         self.client_id = client_id
         self.order = order
@@ -117,7 +117,7 @@ class UnknownOrder(NeverblinkError):
 
 
 class Ledger:
-    """The records, and what orders and fills they come to. `file` gets each record as a line, at once."""
+    """The records, with the orders and fills that follow from them. Each record is written to `file` at once."""
 
     def __init__(self, file: IO[bytes] | None = None) -> None:
         self.records: list[Record] = []
@@ -143,7 +143,7 @@ class Ledger:
         size: int,
         price: float,
     ) -> Reserved:
-        """Begin an order. Raises `DuplicateId`, and records that it did."""
+        """Begin an order. Records a duplicate and raises `DuplicateId`."""
         taken = self._by_client.get((account, client_id))
         if taken is not None:
             self._append(Repeated(at=at, account=account, client_id=client_id, order=taken.order))
@@ -164,7 +164,7 @@ class Ledger:
         return order
 
     def confirm(self, order: str, at: int) -> bool:
-        """Finish an order; return whether this did it, False when it was finished before. Raises `UnknownOrder`."""
+        """Confirm an order; return False if it was confirmed already. Raises `UnknownOrder`."""
         if order not in self._orders:
             raise UnknownOrder(order)
         if order in self._confirmed:
@@ -174,7 +174,7 @@ class Ledger:
         return True
 
     def fill(self, order: Reserved, size: int, at: int) -> Filled:
-        """Execute `size` of an order that may, for a made-up stream of fills, be in no book."""
+        """Execute `size` of an order; made-up fills have an order that is not in the ledger."""
         fills = self._fills.setdefault(order.account, [])
         self._fill_count += 1
         fill = Filled(
@@ -194,7 +194,7 @@ class Ledger:
         return fill
 
     def refuse(self, account: str, client_id: str, reason: str, at: int) -> None:
-        """Note an order that was turned away."""
+        """Record a refused order."""
         self._append(OrderRefused(at=at, account=account, client_id=client_id, reason=reason))
 
     def order(self, name: str) -> Reserved:

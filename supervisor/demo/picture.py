@@ -1,6 +1,6 @@
-"""The picture: the ticks going by, coloured by the version that ran them, and the acts below.
+"""The demo's display: the ticks, coloured by the version that ran them, and the acts below.
 
-`DemoPicture` is what the demo tells; `Lines` says it in plain lines, for pipes and logs, and `Live` draws it on a
+`DemoPicture` receives what happens; `Lines` prints it as plain lines, for pipes and logs, and `Live` draws it on a
 terminal.
 """
 
@@ -31,7 +31,7 @@ from .strip import StripCell, VersionStrip
 __all__ = ["DemoPicture", "Lines", "Live", "picture_for"]
 
 COLOURS = {"v1": "cyan", "v2": "green", "v3": "magenta", "v7": "red"}
-"""A version's colour; those that never lead need none."""
+"""A version's colour; versions that never lead need none."""
 
 _ROWS = 6
 _PHASES = {
@@ -48,7 +48,7 @@ _PHASES = {
 
 
 class DemoPicture:
-    """Told what happens; shows nothing. `acts` are those to come."""
+    """Receives what happens; shows nothing. `acts` are the acts of the run."""
 
     def __init__(self, acts: tuple[Act, ...]) -> None:
         self.acts = acts
@@ -56,11 +56,11 @@ class DemoPicture:
         self.strip: VersionStrip | None = None
 
     def begin(self, strip: VersionStrip) -> None:
-        """The bot runs."""
+        """The bot has started."""
         self.strip = strip
 
     def say(self, text: str) -> None:
-        """Something that is neither an event nor an act."""
+        """A note that is neither an event nor an act."""
 
     def take(self, event: Event) -> None:
         """Something happened."""
@@ -73,14 +73,14 @@ class DemoPicture:
         self.played.append(played)
 
     def draw(self) -> None:
-        """Some time has passed."""
+        """Called regularly."""
 
     def close(self) -> None:
-        """Nothing more comes."""
+        """The demo is over."""
 
 
 class Lines(DemoPicture):
-    """On `out`, a line for each thing that happens, and the strip at the end."""
+    """Prints a line on `out` for each thing that happens, and the strip at the end."""
 
     def __init__(self, acts: tuple[Act, ...], out: TextIO) -> None:
         super().__init__(acts)
@@ -108,14 +108,14 @@ class Lines(DemoPicture):
         rows = self.strip.rows(100) if self.strip is not None else []
         if rows:
             self._screen.line(
-                "the ticks, ten a character, by the version that ran them (* a handoff, _ no ticks):"
+                "the ticks, ten per character, by the version that ran them (* a handoff, _ no ticks):"
             )
         for row in rows:
             self._screen.line("  " + "".join(_letter(cell) for cell in row))
 
 
 class Live(DemoPicture):
-    """On a terminal, drawn anew ten times a second."""
+    """Draws on a terminal ten times a second."""
 
     def __init__(self, acts: tuple[Act, ...], console: Console) -> None:
         super().__init__(acts)
@@ -212,7 +212,7 @@ class Live(DemoPicture):
 
 
 def picture_for(out: TextIO, acts: tuple[Act, ...] = ACTS) -> DemoPicture:
-    """The picture that `out` can show."""
+    """The display for `out`: a terminal or a file."""
     console = SafeConsole(out)
     return Live(acts, console) if console.is_terminal and not console.is_dumb_terminal else Lines(acts, out)
 
@@ -222,7 +222,7 @@ def _verb(act: Act) -> str:
 
 
 def _outcome_text(played: Played) -> str:
-    """One line on how an act ended."""
+    """How an act ended, in one line."""
     result = played.result
     parts = [played.outcome.replace("_", " ")]
     if played.outcome == "done":

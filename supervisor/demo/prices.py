@@ -1,4 +1,4 @@
-"""Made-up prices: a random walk a market, the same for the same seed, and what a contract on them is worth."""
+"""Made-up prices: a random walk for each market, reproducible by seed, and the value of contracts on them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .ledger import Direction
 __all__ = ["Prices"]
 
 _STEP = 0.0004
-"""How far a price typically goes in one step, as a part of itself."""
+"""The typical relative change of a price in one step."""
 
 _STEEP = 600.0
-"""How surely a market that has risen by some part of itself is taken to end its period higher."""
+"""How strongly a relative rise raises the odds that the market ends its period higher."""
 
 
 class Prices:
@@ -30,14 +30,14 @@ class Prices:
         self._opened: dict[tuple[str, int], dict[str, float]] = {}
 
     def step(self, at: int) -> None:
-        """Let some time pass, up to `at` (wall ns), and note the prices at which periods begin."""
+        """Advance to `at` (wall ns), and record the prices at which periods begin."""
         for market, price in self.now.items():
             self.now[market] = round(price * math.exp(self._chance.gauss(0.0, _STEP)), 4)
         for timeframe, period in self._timeframes.items():
             self._opened.setdefault((timeframe, at // period), dict(self.now))
 
     def worth(self, contract: Contract, direction: Direction) -> float:
-        """What one lot costs, 0 to 1: the odds while the period runs, then 1 for who was right and 0 for who wasn't."""
+        """The price of one lot, 0 to 1: the odds while the period runs, then 1 if it won and 0 if it lost."""
         opened = self._opened.get((contract.timeframe, contract.number), self.now)[contract.market]
         closed = self._opened.get((contract.timeframe, contract.number + 1))
         if closed is not None:

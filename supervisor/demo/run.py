@@ -1,7 +1,7 @@
-"""The run: a small market, a live bot, and seven deployments that try to hurt it.
+"""The run: a small market, a live bot, and seven deployments that try to break it.
 
-Everything is done to the bot as its operator would do it, by running `neverblink` as a process of its own. In the end
-the exchange, which knows nothing of neverblink, gives its verdict, and the audit its own.
+Everything is done as an operator would do it, by running `neverblink` as a process of its own. At the end the exchange,
+which does not know neverblink, gives its verdict, and so does the audit.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from .world import (
 __all__ = ["SECONDS", "DemoEvents", "run"]
 
 SECONDS = 40.0
-"""How long the bot trades, at least."""
+"""The minimum time that the bot trades."""
 
 _UP_WITHIN = 30.0
 _VERB_WITHIN = 60.0
@@ -49,9 +49,9 @@ _FRAME = 0.1
 
 
 def run(picture: DemoPicture, seconds: float, environment: Mapping[str, str]) -> DemoFinding:
-    """Play every act, show it on `picture`, and say what was found. Leaves nothing behind, also when interrupted.
+    """Play every act, show it on `picture`, and return the finding. Leaves nothing behind, even when interrupted.
 
-    Raises `DemoFailed` when it cannot even be played.
+    Raises `DemoFailed` when the acts cannot be played.
     """
     began = time.monotonic()
     with _ended_in_order(), DemoWorld(dict(environment)) as world:
@@ -92,12 +92,12 @@ class _Run:
         self._picture.say("trading on")
         self._until(lambda: time.monotonic() >= until or not up.running, seconds)
         self._world.ask("/session/end", post=True)
-        self._picture.say("the session is over: pausing the bot, and waiting for its exits")
+        self._picture.say("the session is over: pausing the bot and waiting for its exits")
         self._do("pause")
         self._until(self._is_quiet, _QUIET_WITHIN)
         book: dict[str, Any] = self._do("send", "book").result.get("value") or {}
         ledger, verdict = self._world.ask("/fills?account=demo"), self._world.ask("/verdict")
-        self._picture.say("stopping the bot, and auditing its journal")
+        self._picture.say("stopping the bot and auditing its journal")
         self._do("down")
         self._until(lambda: not up.running, _VERB_WITHIN)
         audit = self._until_ended(self._world.verb("audit"))
@@ -144,7 +144,7 @@ class _Run:
         self._picture.ended(played)
         if not up.running:
             raise DemoFailed(
-                f"the supervisor ended in the middle: {up.output().stderr or 'it output nothing'}"
+                f"the supervisor ended during the demo: {up.output().stderr or 'it printed nothing'}"
             )
         return played
 
@@ -160,7 +160,7 @@ class _Run:
         return verb.output()
 
     def _until(self, done: Callable[[], bool], within: float) -> bool:
-        """Show what happens until `done()`; return whether it was, within so many seconds."""
+        """Show what happens until `done()`; return False after this many seconds."""
         assert self._watch is not None
         deadline = time.monotonic() + within
         while not done():
@@ -203,7 +203,7 @@ class _Run:
 
 @contextmanager
 def _ended_in_order() -> Generator[None]:
-    """Have SIGTERM and SIGHUP end the demo as Ctrl-C does."""
+    """Make SIGTERM and SIGHUP end the demo as Ctrl-C does."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -217,7 +217,7 @@ def _ended_in_order() -> Generator[None]:
 
 
 class DemoEvents:
-    """A subscription to the supervisor of `home`. Raises `NeverblinkError` while there is none."""
+    """Subscribe to the supervisor of `home`. Raises `NeverblinkError` while it does not run."""
 
     def __init__(self, home: Path) -> None:
         self._client = Client(Home(home), "demo")
@@ -228,7 +228,7 @@ class DemoEvents:
             raise
 
     def next(self, within: float) -> Event | None:
-        """The next event, None when there is none within so many seconds."""
+        """The next event, None after this many seconds without one."""
         return self._events.next(within)
 
     def status(self) -> dict[str, Any]:

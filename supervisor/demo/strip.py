@@ -1,7 +1,7 @@
-"""The strip: which version ran which ticks, as rows of cells. A model only; `picture` gives it colours.
+"""The strip: which version ran which ticks, as rows of cells. Only the model; `picture` draws it.
 
-A row is one period of the longer timeframe, on the wall clock, so the windows stand in the same columns in every row
-and one can see that no handoff ever begins in one.
+A row is one period of the longer timeframe on the wall clock, so windows are in the same columns in every row, which
+shows that no handoff begins in one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ WINDOWS = (
     Window("4s", opens="-1200ms", closes="-200ms", name="5m"),
     Window("12s", opens="-2200ms", closes="-1300ms", name="15m"),
 )
-"""When the bot snipes; the same as its own."""
+"""When the bot buys; must be the same as in the bot."""
 
 COLUMNS = 60
 _ROW = max(TIMEFRAMES.values())
@@ -27,7 +27,7 @@ _CELL = _ROW // COLUMNS
 
 
 class StripCell(msgspec.Struct, frozen=True):
-    """A few ticks. `version` ran the first of them, "" for none yet; `handoff` is who took over within the cell."""
+    """A few ticks. `version` ran the first, "" for none yet; `handoff` is the version that took over in the cell."""
 
     version: str
     window: bool
@@ -35,22 +35,22 @@ class StripCell(msgspec.Struct, frozen=True):
 
 
 class VersionStrip:
-    """Filled from what the supervisor tells: who leads from which tick on, and how far it is."""
+    """Built from the supervisor's events: which worker leads from which tick on, and the last tick."""
 
     def __init__(self, interval: int) -> None:
         self.interval = interval
         self.last = -1
-        """The last tick that is known to have run."""
+        """The last tick known to have run."""
         self._starts: list[int] = []
         self._reigns: list[tuple[str, str]] = []
-        """Worker and version from the tick at the same place in `_starts` on, in order."""
+        """Worker and version from the tick at the same index of `_starts` on."""
 
     @property
     def first(self) -> int:
         return self._starts[0] if self._starts else 0
 
     def leads(self, worker: str, version: str, seq: int) -> None:
-        """`worker` leads from tick `seq` on. Told again of the same reign, the earlier tick is right."""
+        """`worker` leads from tick `seq` on. If it is reported twice, the earlier tick counts."""
         if self._reigns and self._reigns[-1][0] == worker:
             before = self._starts[-2] + 1 if len(self._starts) > 1 else 0
             self._starts[-1] = max(before, min(seq, self._starts[-1]))
@@ -63,7 +63,7 @@ class VersionStrip:
         self.last = max(self.last, seq)
 
     def rows(self, most: int) -> list[list[StripCell]]:
-        """The last rows, oldest first, at most so many of them."""
+        """The last rows, oldest first, up to this many."""
         if self.last < 0 or not self._starts:
             return []
         per_row = _ROW // self.interval
@@ -82,9 +82,9 @@ class VersionStrip:
         here, there = bisect_right(self._starts, seq) - 1, bisect_right(self._starts, until) - 1
         if until < seq or there < 0:
             return StripCell("", window)
-        # The first reign is a beginning, not a handoff.
+        # The first leader starts the bot: no handoff.
         handoff = self._reigns[there][1] if there > max(here, 0) else ""
         if there - here > 1 and here >= 0:
-            # Two in one cell: the one in between was the short one, and it is what there is to see.
+            # Two handoffs in one cell: show the version that led only briefly, or it would not be visible.
             handoff = self._reigns[there - 1][1]
         return StripCell(self._reigns[max(here, 0)][1], window, handoff)

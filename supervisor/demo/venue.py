@@ -7,7 +7,7 @@
     POST /orders/ID/confirm               the second half; may be repeated
     GET  /orders?account=A&client_id=C    what became of an order
     GET  /fills?account=A                 all fills, from the ledger
-    POST /session/start, /session/end     between them every contract is to be bought exactly once
+    POST /session/start, /session/end     between them every contract must be bought exactly once
     GET  /verdict?since=NS&until=NS       whether it was; without a span, in the session
 
 An order is two requests, so it can be cut in half. Every fill goes to every connection of its account, some orders are
@@ -46,10 +46,10 @@ PRICES_EVERY = 0.1
 """Seconds between two steps of the prices."""
 
 _LATENCY = (0.001, 0.003)
-"""How long each half of an order takes here, s."""
+"""The latency of each half of an order, s."""
 
 _FILL_AFTER = (0.002, 0.025)
-"""How long after the confirmation, or after the part before, a part of an order is filled, s."""
+"""The time from the confirmation, or the previous partial fill, to a fill, s."""
 
 _IN_TWO_PARTS = 0.4
 _STREAM_PACE = 0.01
@@ -57,7 +57,7 @@ _PRICES = "prices"
 
 
 class NewOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What `POST /orders` takes."""
+    """The body of `POST /orders`."""
 
     account: Annotated[str, msgspec.Meta(min_length=1, max_length=36)]
     client_id: Annotated[str, msgspec.Meta(min_length=1, max_length=36, pattern="^[0-9A-Za-z_-]+$")]
@@ -68,14 +68,14 @@ class NewOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Stream(msgspec.Struct, frozen=True):
-    """Fills without orders, so many a second, from the account's first connection to the end of the session."""
+    """Fills without orders, `per_second` of them, from the account's first connection to the end of the session."""
 
     per_second: float
     account: str = "demo"
 
 
 class Unacceptable(NeverblinkError):
-    """An order that this market does not take."""
+    """An order that this market does not accept."""
 
 
 class Venue:
@@ -147,7 +147,7 @@ class Venue:
         )
 
     def _accept(self, order: NewOrder, at: int) -> float:
-        """The price of an order that can be taken. Raises `Unacceptable` and `BadContract`."""
+        """The price of an acceptable order. Raises `Unacceptable` and `BadContract`."""
         contract = parse_contract(order.contract, timeframes=self._timeframes)
         if order.side == "buy" and not contract.opens <= at < contract.closes:
             raise Unacceptable(f"{contract.name} does not trade now: buy it within its period")
@@ -169,7 +169,7 @@ class Venue:
         return {"order": order.order, "client_id": order.client_id, "price": order.price, "status": status}
 
     async def _execute(self, order: Reserved) -> None:
-        """Fill a confirmed order, now and then in two parts."""
+        """Fill a confirmed order, sometimes in two parts."""
         parts = [order.size]
         if order.size > 1 and self._chance.random() < _IN_TWO_PARTS:
             first = self._chance.randrange(1, order.size)

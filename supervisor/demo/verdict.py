@@ -1,8 +1,8 @@
-"""The verdict: what an exchange can say of a bot, from its own ledger alone.
+"""The verdict: how a bot traded, from the exchange's ledger alone.
 
-It knows nothing of neverblink, of processes or of releases. It was told when the session began and ended, it expects
-every contract of that time to be bought exactly once, and it knows every order that was begun. So a swap of code that
-lost a window, traded one twice, sent an order twice or stopped in the middle of one can be seen from here.
+The exchange does not know neverblink, processes or releases. It has the start and end of the session, in which every
+contract must be bought exactly once, and every order that was begun. So it detects a swap of code that lost a window,
+traded one twice, sent an order twice or stopped in the middle of one.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class DemoVerdict(msgspec.Struct, frozen=True):
-    """What the ledger shows for `since` to `until` (wall ns). Orders and fills are those of the whole ledger."""
+    """The result for `since` to `until` (wall ns). Orders and fills are those of the whole ledger."""
 
     since: int
     until: int
@@ -60,11 +60,11 @@ class DemoVerdict(msgspec.Struct, frozen=True):
     duplicates: tuple[str, ...]
     """Client order ids that were sent twice and refused."""
     refused: tuple[str, ...]
-    """Why other orders were turned away."""
+    """Why other orders were refused."""
     unfilled: tuple[str, ...]
-    """Confirmed orders that are not executed in full yet."""
+    """Confirmed orders that are not filled completely yet."""
     open: Mapping[str, int]
-    """Contracts still held, and how much of each: up counts as more, down as less."""
+    """Contracts still held, and the size of each: up is positive, down negative."""
     fills: int
 
     @property
@@ -125,7 +125,7 @@ def judge(
 
 
 def _session(records: Iterable[Record], now: int) -> tuple[int, int]:
-    """From the first start to the last end after it, or to now; nothing without a start."""
+    """From the first start to the last end after it, or to now; None without a start."""
     start: int | None = None
     end: int | None = None
     for record in records:

@@ -1,7 +1,7 @@
-"""The demo's releases: v1 is `bots/sniper`, and each later version is what it changes.
+"""The demo's releases: v1 is `bots/sniper`, and each later version is a set of changed files.
 
-A version's directory holds only the files that differ from the good version before it, so reading `bots/v3` is reading
-what v3 is about. `build` lays them one over the other into a directory that is complete, as `neverblink deploy` wants.
+A version's directory has only the files that differ from the good version before it, so `bots/v3` shows exactly what v3
+changes. `build` merges them into a complete directory, as `neverblink deploy` expects.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ VERSIONS: Mapping[str, tuple[str, ...]] = {
     "v6": ("sniper", "v2", "v3", "v6"),
     "v7": ("sniper", "v2", "v3", "v7"),
 }
-"""Each version's layers, undermost first. v4 to v7 are bad, so none of them builds on another."""
+"""Each version's layers, lowest first. v4 to v7 are bad, so none of them is based on another."""
 
 
 def build(version: str, directory: Path) -> Path:
-    """Make `version` in `directory`, which may be there already; return it."""
+    """Write `version` to `directory`, which may exist; return it."""
     for layer in VERSIONS[version]:
         shutil.copytree(
             BOTS / layer, directory, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__")

@@ -1,8 +1,8 @@
 """The world of the demo: a directory of its own, the exchange, and the supervisor, each a real process.
 
-Whatever happens, nothing of it is left. Each child has a session of its own, so a Ctrl-C in the terminal is ours alone
-to deal with, and each is ended by its process id, workers included: those are reported by the supervisor and held by
-`psutil`, which also knows them from a stranger that got the same id later.
+Nothing is left behind, whatever happens. Each child has a session of its own, so only the demo receives a Ctrl-C of the
+terminal. Each is ended by its process id, including the workers, which the supervisor reports. `psutil` distinguishes
+them from other processes that got the same id later.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class CommandOutput(msgspec.Struct, frozen=True):
 
 
 class RunningCommand:
-    """A run of the command line."""
+    """One run of the command line."""
 
     def __init__(
         self, name: str, command: list[str], cwd: Path, environment: dict[str, str], logs: Path
@@ -81,7 +81,7 @@ class RunningCommand:
 
 
 class DemoWorld:
-    """Everything the demo starts. To be used with `with`."""
+    """Everything the demo starts. Use it in a `with` statement."""
 
     def __init__(self, environment: dict[str, str]) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="neverblink-demo-"))
@@ -135,12 +135,12 @@ class DemoWorld:
         return verb
 
     def note_worker(self, pid: int) -> None:
-        """There is a worker with that process id: it is to be gone in the end."""
+        """Remember a worker's process id, to end the process at the end."""
         with suppress(psutil.Error):
             self._workers.setdefault(pid, psutil.Process(pid))
 
     def ask(self, path: str, *, post: bool = False) -> Any:
-        """Ask the exchange."""
+        """Send a request to the exchange."""
         request = urllib.request.Request(self.exchange_url + path, method="POST" if post else "GET")
         with urllib.request.urlopen(request, timeout=_ASK_WITHIN) as answer:
             return msgspec.json.decode(answer.read())
@@ -149,7 +149,7 @@ class DemoWorld:
         """End every process and remove the directory."""
         for verb in self._verbs:
             if verb.running:
-                # Also those that the supervisor started and has not reported yet.
+                # This includes processes that the supervisor started and has not reported yet.
                 with suppress(psutil.Error):
                     for child in psutil.Process(verb.process.pid).children(recursive=True):
                         self._workers.setdefault(child.pid, child)
@@ -171,7 +171,7 @@ class DemoWorld:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # A second Ctrl-C waits until everything is gone; that takes seconds at most.
+        # A second Ctrl-C waits until everything has ended: a few seconds at most.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _IMPATIENT)
         try:
             self.end()

@@ -214,7 +214,7 @@ def _died_of_trouble(builder: JournalBuilder, facts: dict[str, Any]) -> None:
         (_entered_paused, "3-9-9 was opened while the bot was paused"),
         (_died_of_trouble, "w2, which led, died: No space left"),
         (_tick_twice, "ticks ran twice"),
-        (_not_told, "its successor not told"),
+        (_not_told, "its successor was not informed"),
         (_flip_unseen, "a bit was flipped in segment 1 at byte 99, and the audit does not report it"),
     ],
 )

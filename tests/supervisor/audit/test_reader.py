@@ -134,7 +134,7 @@ def test_any_flipped_bit_in_the_middle_is_damage(tmp_path: Path) -> None:
 def test_invalid_headers_are_reported(tmp_path: Path) -> None:
     path = tmp_path / "00000003.journal"
     path.write_bytes(pack_header(4))
-    assert list(read_journal(tmp_path))[-1] == Damage(3, 0, "it says that it is segment 4")
+    assert list(read_journal(tmp_path))[-1] == Damage(3, 0, "its header says segment 4")
     path.write_bytes(b"something else altogether")
     (damage,) = [found for found in read_journal(tmp_path) if isinstance(found, Damage)]
     assert damage.problem == "not a neverblink journal"

@@ -161,14 +161,14 @@ def test_the_verdict_is_correct_when_all_sources_agree() -> None:
         (
             "verdict",
             {"windows": {"expected": 0, "traded": 0, "doubled": 0}},
-            "exchange: no window passed, so nothing was shown",
+            "exchange: no window passed, so nothing was proven",
         ),
         ("book", {"fills": {}}, "book: fill f-1 of the exchange's is missing"),
         ("book", {"applied": 3}, "book: 3 fills were applied, the exchange reported 2"),
         ("book", {"positions": {"BTC-5m-1": 3}}, "book: 3 of BTC-5m-1 are still held"),
         ("audit", {"missed": 2}, "audit: missed is 2, not 0"),
         ("audit", {"doubled": [7]}, "audit: doubled is [7], not 0"),
-        ("audit", {"handoffs": []}, "audit: it knows of 0 handoffs, and there were 4"),
+        ("audit", {"handoffs": []}, "audit: it lists 0 handoffs, but there were 4"),
     ],
 )
 def test_every_contradiction_is_found_and_reported(part: str, change: dict[str, Any], text: str) -> None:
@@ -183,9 +183,9 @@ def test_a_different_fill_a_failed_audit_and_a_refused_command_are_wrong() -> No
     whole = evidence()
     changed = {**whole.book, "fills": {**whole.book["fills"], "f-1": {"fill": "f-1", "size": 9}}}
     assert wrong(whole, book=changed) == ("book: fill f-1 is not what the exchange reported",)
-    assert wrong(whole, audit_exit=1)[0].startswith("audit: it ended with exit 1")
+    assert wrong(whole, audit_exit=1)[0].startswith("audit: ended with exit 1")
     assert wrong(whole, refused=["down: exit 7: no supervisor"]) == ("down: exit 7: no supervisor",)
-    assert wrong(whole, book={}) == ("book: the bot did not show it",)
+    assert wrong(whole, book={}) == ("book: the bot did not return it",)
 
 
 def wrong(whole: Evidence, **changes: Any) -> tuple[str, ...]:

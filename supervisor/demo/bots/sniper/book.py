@@ -24,15 +24,15 @@ class Book(msgspec.Struct):
     trend: dict[str, float] = {}
     """Each market's average price."""
     lots: int = 3
-    """How much of a contract is bought."""
+    """The size of each purchase."""
     entered: dict[str, str] = {}
-    """The last contract entered of each market and timeframe: none is entered twice."""
+    """The last contract bought in each market and timeframe, so that none is bought twice."""
     armed_for: int = 0
-    """The window that the entry timers are armed for."""
+    """The window for which the entry timers are armed."""
     positions: dict[str, int] = {}
-    """How much is held of each contract; less than nothing means down."""
+    """The size held of each contract; negative means down."""
     fills: Table[str, Fill] = msgspec.field(default_factory=Table)
-    """All of them. It grows, so it is a Table: only new rows travel."""
+    """All fills. They grow in number, so this is a Table: only new rows are sent to a follower."""
     applied: int = 0
     beats: int = 0
 
@@ -45,6 +45,6 @@ class Book(msgspec.Struct):
             self.positions[fill.contract] = held
 
     def held(self, contract: str) -> tuple[str, int] | None:
-        """What is held of a contract, as ("up", 3)."""
+        """The position in a contract, such as ("up", 3)."""
         held = self.positions.get(contract, 0)
         return ("up" if held > 0 else "down", abs(held)) if held else None

@@ -1,8 +1,8 @@
-"""A sniper: it buys each up/down contract once, in the last moments of its period, and sells it a little later.
+"""A sniper: buys each up/down contract once, in the last moments of its period, and sells it a little later.
 
-Everything here is what a bot of your own would do. What it knows is in its state (`book.py`), so new code goes on where
-the old one stood: which windows are done, what is held, which timers are armed, which fills are booked. What it thinks
-is in `strategy.py`, and how it talks to the exchange in `exchange.py`.
+Your own bot would be written the same way. Everything it must remember is in its state (`book.py`), so new code
+continues where the old code stopped: windows traded, positions, armed timers, booked fills. Its strategy is in
+`strategy.py`, and the connection to the exchange in `exchange.py`.
 """
 
 import os
@@ -35,7 +35,7 @@ class Sniper(Worker[Book]):
         await strategy.warm_up()
 
     async def on_lead(self, in_doubt: tuple[InDoubt, ...]) -> None:
-        """A decision whose process died in it: its id is the client order id, so the exchange knows what came of it."""
+        """A decision whose process died in it. Its id is the client order id, so the exchange knows the outcome."""
         for decision in in_doubt:
             contract = decision.args["contract"]
             if await self.exchange.finish(decision.id):
@@ -49,14 +49,14 @@ class Sniper(Worker[Book]):
         strategy.follow(self.state.trend, self.exchange.prices)
         self.arm(tick.due)
         if tick.window("5m"):
-            # One a tick: nine orders take nine ticks, and no tick is late for them.
+            # One order per tick: nine orders take nine ticks, and no tick is late.
             for contract in contracts("5m", tick.due):
                 if self.may_enter(contract):
                     await self.enter(contract)
                     break
 
     def arm(self, now: int) -> None:
-        """Arm the 15m entries, each for a moment of its own. Whichever process leads by then will enter."""
+        """Arm the 15m entries, each at its own time. The process that leads then will buy."""
         opens = FIFTEEN.next(now).opens
         if self.state.armed_for != opens:
             self.state.armed_for = opens
@@ -78,7 +78,7 @@ class Sniper(Worker[Book]):
                 pass
 
     async def on_event(self, event: Event) -> None:
-        """A fill. It was told to the old process and to the new one, and is applied once."""
+        """A fill. Both the old and the new process receive it; it is applied once."""
         self.state.apply(event.data)
 
     def may_enter(self, contract: str) -> bool:
@@ -87,12 +87,12 @@ class Sniper(Worker[Book]):
     async def enter(self, contract: str) -> None:
         market = contract.split("-")[0]
         direction = strategy.direction(self.exchange.prices[market], self.state.trend[market])
-        # Both halves of the order, and the note of it: no handoff cuts what is in here.
+        # Both halves of the order and its record: no handoff interrupts this block.
         async with self.decision("enter", contract=contract) as d:
             try:
                 await self.exchange.order(d.id, contract, "buy", direction, self.state.lots)
             except Rejected as reason:
-                print(f"{contract} not entered: {reason}")
+                print(f"{contract} not bought: {reason}")
             self.entered(contract)
 
     def entered(self, contract: str) -> None:
@@ -105,13 +105,13 @@ class Sniper(Worker[Book]):
                 await self.exchange.order(d.id, contract, "sell", *held)
 
     async def on_command(self, name: str, args: dict[str, Any]) -> Any:
-        """`neverblink send book` shows what it knows."""
+        """`neverblink send book` shows the state."""
         if name != "book":
             raise ValueError(f"unknown command {name!r}: this bot knows `book`")
         return msgspec.to_builtins(self.state)
 
     async def on_retire(self) -> None:
-        """This process leaves, the bot goes on: close connections, touch no position."""
+        """This process ends and the bot continues: close connections, keep positions."""
         await self.exchange.close()
 
     async def on_stop(self) -> None:
@@ -122,12 +122,12 @@ class Sniper(Worker[Book]):
 
 
 def contracts(timeframe: str, now: int) -> list[str]:
-    """The contracts that run at `now`, as BTC-5m-447012345."""
+    """The contracts that trade at `now`, such as BTC-5m-447012345."""
     return [f"{market}-{timeframe}-{now // PERIODS[timeframe]}" for market in MARKETS]
 
 
 def series(contract: str) -> str:
-    """A contract's market and timeframe, as BTC-5m."""
+    """A contract's market and timeframe, such as BTC-5m."""
     return contract.rpartition("-")[0]
 
 

@@ -1,4 +1,4 @@
-"""How the bot talks to the exchange: two feeds that reconnect by themselves, and orders in two steps."""
+"""The bot's connection to the exchange: two feeds that reconnect by themselves, and orders in two steps."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -13,11 +13,11 @@ ACCOUNT = "demo"
 
 
 class Rejected(Exception):
-    """The exchange does not take an order."""
+    """The exchange refused an order."""
 
 
 class Exchange:
-    """Prices as they are now, fills as they come (to `on_fill`), and orders."""
+    """Current prices, fills (passed to `on_fill`), and orders."""
 
     def __init__(self, url: str, on_fill: Callable[[Fill], None]) -> None:
         self.prices: Mapping[str, float] = {}
@@ -27,7 +27,7 @@ class Exchange:
         self._feeds: list[asyncio.Task[None]] = []
 
     async def connect(self) -> None:
-        """Open both feeds; when this returns there are prices, and from now on no fill is missed."""
+        """Open both feeds. When this returns, prices are known and no fill is missed from then on."""
         self._http = aiohttp.ClientSession(self._url, timeout=aiohttp.ClientTimeout(total=5))
         ready = [asyncio.Event(), asyncio.Event()]
         self._feeds = [
@@ -54,7 +54,7 @@ class Exchange:
         await self._confirm(answered["order"])
 
     async def finish(self, client_id: str) -> bool:
-        """Confirm an order that was begun; return whether it was."""
+        """Confirm an order if it was begun; return whether it was."""
         async with self._http.get("/orders", params={"account": ACCOUNT, "client_id": client_id}) as answer:
             if answer.status != 200:
                 return False
@@ -67,7 +67,7 @@ class Exchange:
             answer.raise_for_status()
 
     async def _listen(self, path: str, take: Callable[[Any], None], ready: asyncio.Event) -> None:
-        """Keep a feed open for ever. After a break, fills go on where they stopped."""
+        """Keep a feed open. After a disconnect, fills continue where they stopped."""
         while True:
             with suppress(aiohttp.ClientError, OSError):
                 parameters = {"account": ACCOUNT, "from": self._next_fill}

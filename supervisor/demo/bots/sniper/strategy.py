@@ -1,15 +1,15 @@
-"""What the bot thinks: a price above its average goes on rising."""
+"""The strategy: a price above its average is expected to keep rising."""
 
 from collections.abc import Mapping
 from typing import Literal
 
 
 async def warm_up() -> None:
-    """Whatever has to be ready before the first tick."""
+    """Prepare what the first tick needs."""
 
 
 def follow(trend: dict[str, float], prices: Mapping[str, float]) -> None:
-    """Let each market's average follow its price, one tick."""
+    """Update each market's average with its price, once per tick."""
     for market, price in prices.items():
         trend[market] = trend.get(market, price) * 0.99 + price * 0.01
 

@@ -1,7 +1,7 @@
-"""v3, another shape of the state: positions say what they are, and limits have a place of their own.
+"""v3, a new state schema: positions have named fields, and limits are in a module of their own.
 
-The old state is not lost: the migrations at the end lead from one shape to the other, in both directions, so that even
-after the handoff there is a way back with the newest state.
+The old state is kept: the migrations at the end convert in both directions, so that a rollback after the handoff keeps
+the newest state.
 """
 
 from typing import Any, Literal
@@ -55,7 +55,7 @@ class Book(msgspec.Struct):
             self.positions[fill.contract] = Position(fill.direction, size)
 
     def held(self, contract: str) -> tuple[str, int] | None:
-        """What is held of a contract, as ("up", 3)."""
+        """The position in a contract, such as ("up", 3)."""
         held = self.positions.get(contract)
         return (held.direction, held.size) if held else None
 

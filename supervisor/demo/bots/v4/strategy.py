@@ -1,4 +1,4 @@
-"""v4, which does not import: the module it needs is on its author's machine only."""
+"""v4, which cannot be imported: it needs a module that only its author's machine has."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -7,7 +7,7 @@ import indicators  # pyright: ignore
 
 
 async def warm_up() -> None:
-    """Whatever has to be ready before the first tick."""
+    """Prepare what the first tick needs."""
 
 
 def follow(trend: dict[str, float], prices: Mapping[str, float]) -> None:

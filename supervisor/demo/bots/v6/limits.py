@@ -1,4 +1,4 @@
-"""v6, which cannot read the state: it demands a limit that no state so far has, and says not where to get it."""
+"""v6, which cannot read the state: it requires a limit that the state does not have, without a default."""
 
 import msgspec
 

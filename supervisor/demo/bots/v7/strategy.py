@@ -1,4 +1,4 @@
-"""v7, which crashes on its third tick: its weights are a table, and the table ends."""
+"""v7, which crashes on its third tick: it reads past the end of its table of weights."""
 
 from collections.abc import Iterator, Mapping
 from itertools import count
@@ -9,7 +9,7 @@ TICKS: Iterator[int] = count()
 
 
 async def warm_up() -> None:
-    """Whatever has to be ready before the first tick."""
+    """Prepare what the first tick needs."""
 
 
 def follow(trend: dict[str, float], prices: Mapping[str, float]) -> None:
