@@ -68,6 +68,13 @@ class TypedDecoder:
         return ""
 
     def _decoder(self, part: str, name: str) -> Decode | None:
+        try:
+            return self._decoder_of(self._about(part, name))
+        except Exception:
+            # A union that only the bot's own classes can tell apart; or a damaged journal, whose types are no schema.
+            return None
+
+    def _about(self, part: str, name: str) -> TypeSchema:
         about = self._types if name == "" else inside(self._types, self._types, name)
         match part:
             case "key":
@@ -78,13 +85,10 @@ class TypedDecoder:
                 about = inside(about, self._types, "")
             case _:
                 pass
-        if not about:
-            return None
-        try:
-            return msgspec.msgpack.Decoder(self._type(about)).decode
-        except (TypeError, ValueError, RecursionError):
-            # A union that only the bot's own classes can tell apart.
-            return None
+        return about
+
+    def _decoder_of(self, about: TypeSchema) -> Decode | None:
+        return msgspec.msgpack.Decoder(self._type(about)).decode if about else None
 
     def _type(self, about: TypeSchema) -> Any:
         name = str(about.get("$ref", "")).rpartition("/")[2]

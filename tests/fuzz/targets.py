@@ -42,7 +42,8 @@ from neverblink.protocol.errors import NeverblinkError
 from neverblink.protocol.frame import Changes, Schema
 from neverblink.protocol.journal import RecordKind
 from neverblink.protocol.state.path import BadPath, parse
-from neverblink.protocol.state.values import StateValues
+from neverblink.protocol.state.typed_decoder import TypedDecoder
+from neverblink.protocol.state.values import StateValues, decode_types
 from neverblink.protocol.status import BotStatus
 from neverblink.protocol.wire import MessageCodec, WireError
 from neverblink.supervisor.api.client import BadAnswer, convert
@@ -255,6 +256,19 @@ def _scan(data: bytes) -> None:
     list(journal.records(lambda offset, size: data[offset : offset + size], 0, past_damage=True))
 
 
+def _typed(data: bytes) -> object:
+    """The types that a journal says, and a value."""
+    decoder = TypedDecoder(decode_types(data))
+    return [
+        problem
+        for one in (
+            decoder,
+            TypedDecoder({"properties": {"a": {"type": "array", "items": {"type": "number"}}}}),
+        )
+        for problem in (one.problem_of_field("a", data), one.problem_of_row("a", data[:3], data[3:]))
+    ]
+
+
 def _cells(data: bytes) -> object:
     cells = Cells(Book, 1)
     state = cells.load({"count": data})
@@ -445,6 +459,15 @@ TARGETS: dict[str, Target] = {
     ),
     # the state
     "frame": Target(frame.decode_frame, (WireError,), messages(frame.Frame).map(frame.encode_frame)),
+    "types in a journal": Target(
+        _typed,
+        (),
+        _said(
+            '{"properties":{"a":{"type":"number"}}}',
+            '{"properties":{"a":{"anyOf":[{"$ref":"#/$defs/A"},{"type":"null"}]}},"$defs":{"A":{"properties":{}}}}',
+            '{"properties":{"a":{"x-table":true,"propertyNames":{"type":"integer"}}}}',
+        ),
+    ),
     "state": Target(_cells, (StateUnreadable,), _said("\x05", "\x80", "\x81\xa1r\x82")),
     "state with codecs": Target(
         _coded,
@@ -636,6 +659,9 @@ FILES: dict[str, tuple[str, ...] | str] = {
     "supervisor/environment/environments.py": "its own stamp, without which an environment counts as not there",
     "supervisor/control_files/request_files.py": "its own answers, of which it believes nothing that cannot be decoded",
     "supervisor/audit/export.py": ("export", "export of whole records"),
+    "supervisor/audit/values.py": ("types in a journal",),
+    "protocol/state/typed_decoder.py": ("types in a journal",),
+    "worker/replication/last_readable.py": "the journal's own records, of which it leaves out what cannot be decoded",
     "supervisor/audit/scope.py": ("bound of an audit",),
     "supervisor/state/leads.py": ("state in a journal", "state of whole records"),
     "supervisor/state/document.py": ("exported state",),

@@ -26,7 +26,7 @@ from ...protocol.journal import (
     Snapshot,
     decode,
 )
-from ...protocol.wire import WireError
+from ...protocol.wire import UNDECODABLE, WireError
 from ..journal.interfaces import Journal, SegmentEnd
 from ..model.replica import Replica
 from .recovery import RecoveredJournal, found_in
@@ -173,8 +173,12 @@ class _RawState:
         for name, data in changes.cells.items():
             if name in replica.cells.table_names:
                 # In a reset a table comes as one cell, and later frames have its rows.
-                self.rows[name] = dict(_rows_of(data))
                 self.bad = {part for part in self.bad if part[0] != name}
+                try:
+                    self.rows[name] = dict(_rows_of(data))
+                except UNDECODABLE:
+                    self.rows[name] = {}
+                    self.bad.add((name, b""))
             else:
                 self.cells[name] = data
         for table, rows in changes.tables.items():
