@@ -218,6 +218,8 @@ class Inbox:
             if key in applied:
                 self.repeated += 1
             elif add(item, now):
+                # It may have waited aside: frames report it in the order of the line.
+                received.pop(key, None)
                 received[key] = None
                 new.append(item)
             else:
@@ -288,6 +290,7 @@ class Inbox:
         order = self.order
         if order.aside and not 0 < order.due - now <= order.hold:
             for key in order.release(now):
+                self.received.pop(key, None)
                 self.received[key] = None
 
     def mark_of(self, key: str) -> Mark | None:

@@ -274,6 +274,8 @@ class Following:
     def _brace(self, order: int) -> None:
         """Prepare to take over, only to make the blackout shorter."""
         io, replica = self._io, self._replica
+        # Before the answer: the leader does not yield before its own feed has reached what ours began with.
+        self.pass_on()
         # All of this is done again in the handoff, where it is faster because of this.
         io.lease.prepare(self._me.worker, replica.epoch + 1)
         with suppress(JournalError):

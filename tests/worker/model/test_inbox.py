@@ -217,6 +217,26 @@ def test_a_successor_applies_what_the_leader_had_in_line_before_what_it_received
     assert keys(successor.pending()) == ["1", "3", "2", "4"]
 
 
+def test_what_was_offered_before_it_arrived_is_handed_over_in_the_order_of_the_line() -> None:
+    clock = Clock()
+    old, successor = inbox(clock=clock), inbox(clock=clock)
+    old.lead()
+    old.put("0", None)
+    old.sort_in()
+    successor.put("2", None)
+    old.admit(successor.sort_in(), "new")
+    for key in ("1", "2"):
+        old.put(key, None)
+    old.sort_in()
+    assert keys(old.pending()) == ["0", "1", "2"]
+    traffic = old.traffic(())
+    assert traffic is not None
+    successor.absorb(traffic, 1)
+    successor.handed(old.unreported(), old.aside())
+    successor.lead()
+    assert keys(successor.pending()) == ["0", "1", "2"]
+
+
 # --- two workers, and a handoff anywhere ---
 
 
