@@ -442,7 +442,7 @@ class Engine:
             case Role.LEADING:
                 return self._resume is not None
             case Role.FOLLOWING:
-                return self.following.seen and (self.following.brace_for > 0 or self._refresh.wait() == 0)
+                return self.following.current and (self.following.brace_for > 0 or self._refresh.wait() == 0)
             case _:
                 return False
 

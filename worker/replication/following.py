@@ -228,9 +228,9 @@ class Following:
         return seat.StreamUnreadable(reason)
 
     @property
-    def seen(self) -> bool:
-        """Whether the bot's `on_load` has seen the present copy."""
-        return self._seen and not self.to_load
+    def current(self) -> bool:
+        """Whether the state is one of the leader's, and not a copy that `on_load` has not seen."""
+        return self._follower.live and not self.to_load
 
     def refreshed(self, needs: int) -> None:
         """The bot has looked at the newest state, which took `needs` ns."""

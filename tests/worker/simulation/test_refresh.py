@@ -160,6 +160,32 @@ def test_a_follower_calls_on_state_ten_times_a_second_at_most_and_on_load_never(
         assert worker(bot).calls[before:] == ["on_load", "on_lead"]
 
 
+def test_the_first_leader_is_kept_current_too_while_it_follows_in_the_probation() -> None:
+    with Simulation(Told) as bot:
+        bot.ticks(1)
+        old = worker(bot)
+        bot.hand_over(NewTold)
+        bot.ticks(3)
+        assert old.calls.count("on_state") >= 3
+        assert old.total == sum(bot.state.prices)
+        bot.roll_back()
+        assert old.total == sum(bot.state.prices)
+
+
+def test_the_first_leader_loads_again_before_a_rollback_while_the_new_code_still_leads() -> None:
+    class Knows(Bot):
+        def on_load(self, state: Book) -> None:
+            super().on_load(state)
+            self.calls[-1] += " leading" if self.leading else " following"
+
+    with Simulation(Knows) as bot:
+        bot.ticks(1)
+        bot.hand_over(New)
+        bot.ticks(3)
+        bot.roll_back()
+        assert worker(bot).calls == ["on_load leading", "on_lead", "on_load following", "on_lead"]
+
+
 def test_fields_have_the_names_of_the_followers_own_schema() -> None:
     class Renamed(msgspec.Struct):
         quotes: list[float] = []
