@@ -231,3 +231,14 @@ def test_a_wrong_value_that_was_overwritten_before_the_leader_died_costs_nothing
     assert not status["paused"]
     assert live.ask("state", path="price")["value"] == 1.5
     assert live.book()["ticks"] > before["ticks"]
+
+
+def test_check_finds_a_default_that_does_not_survive(live: Live) -> None:
+    state = """
+        ticks: int = 0
+        groups: dict[str, list[int]] = msgspec.field(default_factory=lambda: defaultdict(list))
+        """
+    source = bot(state=state, first="from collections import defaultdict")
+    found = live.run("check", live.code("v0", source), "--no-rehearsal")
+    assert found.code == 1, found
+    assert "state field groups: defaultdict" in found.out + found.err
