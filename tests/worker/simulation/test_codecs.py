@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from neverblink.worker import Cell, Codec, Worker
+from neverblink.worker import Cell, Codec, Tick, Worker
 from neverblink.worker.testing import Simulation, SimulationError
 
 
@@ -25,6 +25,15 @@ class Book(msgspec.Struct):
     recent: deque[str] = msgspec.field(default_factory=lambda: deque(maxlen=2))
     kinds: Counter[str] = msgspec.field(default_factory=lambda: Counter[str]())
     model: Cell[Model] = msgspec.field(default_factory=lambda: Cell(Model(), every="1h"))
+
+
+class Slow(Model):
+    """Takes long to encode."""
+
+
+class Heavy(msgspec.Struct):
+    seqs: list[int] = []
+    model: Cell[Slow] = msgspec.field(default_factory=lambda: Cell(Slow()))
 
 
 class Counting(Worker[Book]):
@@ -79,3 +88,28 @@ def test_a_touch_that_was_forgotten_fails_the_test_by_name() -> None:
         pytest.raises(SimulationError, match=r"model\.value.*without a touch.*self\.state\.model\.touch"),
     ):
         bot.put("1", "a")
+
+
+def test_ticks_lost_to_the_encoding_of_a_cell_name_it_as_their_cause() -> None:
+    def encode(model: Slow) -> int:
+        if model.seen:
+            running[0].spend("2500ms")
+        return model.seen
+
+    class Learning(Worker[Heavy]):
+        tick = "1s"
+        codecs = [Codec(Slow, encode, Slow)]
+        causes: list[str] = []
+
+        def on_tick(self, tick: Tick[Heavy]) -> None:
+            self.causes += [gap.cause for gap in tick.gaps]
+            self.state.seqs.append(tick.seq)
+            if len(self.state.seqs) == 2:
+                with self.state.model.change() as model:
+                    model.learn()
+
+    running: list[Simulation[Heavy]] = []
+    with Simulation(Learning) as bot:
+        running.append(bot)
+        bot.ticks(3)
+        assert "encoding the cells of the state took 2.5s" in Learning.causes
