@@ -51,7 +51,7 @@ from .system.process_group import ProcessGroups
 from .system.sd_notify import SdNotify
 from .system.signals import Signals
 from .system.streams import in_background
-from .web.web_process import WebProcess
+from .web.web_process import WebProcess, WebProcessSettings
 from .workers import leftovers
 from .workers.spawn import Inherited, platform_of
 
@@ -222,7 +222,8 @@ class _Daemon:
     def _start_helpers(self) -> None:
         config, home, say = self._config, self._owned.home, self._log.say
         if config.web is not None:
-            self._web = WebProcess(config.web, home, config.name, self._version, say, log=config.log)
+            settings = WebProcessSettings(str(home.path), config.name, self._version, config.web, config.log)
+            self._web = WebProcess(settings, home, say)
         self._owned.bindings.keep_room(say)
         self._owned.begin(self._bus)
         if config.listen is not None:

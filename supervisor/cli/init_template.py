@@ -1,4 +1,4 @@
-"""What `init` writes: a small bot that runs as it is, with its configuration, a test and a page on what to do next."""
+"""The files that `init` writes: a small working bot with configuration, a test and a page on what to do next."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ __all__ = ["files"]
 
 
 def files(name: str, *, pushed: bool = False) -> dict[str, str]:
-    """The files of a new project for the bot `name`: path to text. `pushed`: it has a repository to push to."""
+    """The files of a new project for the bot `name`: path to text. `pushed`: there is a repository to push to."""
     deploys = _PUSH if pushed else _DEPLOY
     return {
         "neverblink.toml": _CONFIG.format(name=name),
@@ -22,19 +22,19 @@ _CONFIG = """\
 name = "{name}"
 bot = "bot:Starter"           # MODULE:NAME
 
-# python = "python3.13"       # an interpreter to use as it is; else the bot gets what its pyproject.toml,
-                              # uv.lock or requirements.txt asks for
+# python = "python3.13"       # an existing interpreter; by default the bot gets an environment built from its
+                              # pyproject.toml, uv.lock or requirements.txt
 # env_file = ".env"           # NAME=VALUE lines for the bot: keys and passwords, never copied into a release
 # durability = "process"      # process: survives a killed process | interval, always: a power loss too
 
 [handoff]
-probation = "2s"              # how long the old worker follows along, ready to take the bot back: with money, minutes
+probation = "2s"              # how long the old worker stays ready to take the bot back; use minutes with real money
 
-# Every key there is: docs/configuration.md
+# All keys: docs/configuration.md
 """
 
 _PYPROJECT = """\
-# What the bot needs: each release gets an environment of its own with this in it, and with neverblink.
+# The bot's dependencies: each release gets its own environment with these and neverblink.
 [project]
 name = "{name}"
 version = "0.1.0"
@@ -54,7 +54,7 @@ __pycache__/
 """
 
 _BOT = '''\
-"""A bot to begin from: it watches a price, and near the end of each minute it decides whether to buy."""
+"""A starting point for your bot: it watches a price, and near the end of each minute it decides whether to buy."""
 
 import msgspec
 from neverblink.worker import Tick, Timer, Window, Worker
@@ -66,7 +66,7 @@ class Position(msgspec.Struct, frozen=True):
 
 
 class Book(msgspec.Struct):
-    """The whole state. It goes from process to process, so new code begins where the old one stood."""
+    """The whole state. It is passed from process to process, so new code continues where the old code stopped."""
 
     price: float = 100.0
     high: float = 100.0
@@ -76,11 +76,11 @@ class Book(msgspec.Struct):
 
 class Starter(Worker[Book]):
     tick = "1s"
-    # The last 15 to the last 5 seconds of each minute: no handoff begins in there.
+    # The last 15 to the last 5 seconds of each minute: no handoff begins then.
     windows = [Window("1m", opens="-15s", closes="-5s", name="minute")]
 
     async def on_start(self) -> None:
-        """In every process, first: connect and warm up. There is no state yet, and the bot must not act."""
+        """Runs first in every process: connect and warm up. There is no state yet, and the bot must not act."""
 
     async def on_tick(self, tick: Tick[Book]) -> None:
         book = self.state
@@ -90,7 +90,7 @@ class Starter(Worker[Book]):
             await self.buy("BTC")
 
     async def on_timer(self, timer: Timer) -> None:
-        """A timer is part of the state: it was armed in `buy`, perhaps by code that is gone by now."""
+        """A timer is part of the state: it was armed in `buy`, perhaps by an older release."""
         match timer.name.split():
             case ["sell", market] if market in self.state.positions:
                 await self.sell(market)
@@ -98,7 +98,7 @@ class Starter(Worker[Book]):
                 pass
 
     async def buy(self, market: str) -> None:
-        # No handoff cuts what is in this block, and d.id is a client order id that no other process will ever use.
+        # No handoff interrupts this block, and d.id is a client order id that no other process will ever use.
         async with self.decision("buy", market=market) as d:
             self.state.positions[market] = Position(order=d.id, price=self.state.price)
             self.state.bought += 1
@@ -122,7 +122,7 @@ if __name__ == "__main__":
 '''
 
 _TEST = '''\
-"""The bot's test: `pytest` runs it. Time passes when the test says so, so a minute takes no time at all."""
+"""The bot's tests, for `pytest`. Time is simulated, so a minute passes at once."""
 
 from datetime import UTC, datetime
 
@@ -130,7 +130,7 @@ from neverblink.worker.testing import Simulation
 
 from bot import Starter
 
-# Ten seconds before the window opens, which is 15 seconds before the minute's end.
+# Ten seconds before the window opens (15 seconds before the end of the minute).
 START = datetime(2026, 1, 5, 12, 0, 35, tzinfo=UTC)
 
 
@@ -146,17 +146,17 @@ def test_it_buys_once_in_the_window_and_sells_20_seconds_later():
         assert bot.state.positions == {}
 
 
-def test_it_goes_on_with_what_it_holds_when_the_code_changes():
+def test_it_keeps_its_positions_when_the_code_changes():
     class NewCode(Starter):
-        """What `neverblink deploy` would bring."""
+        """The release that `neverblink deploy` would start."""
 
     with Simulation(Starter, at=START) as bot:
         bot.ticks(12)
         held = bot.state.positions["BTC"]
-        bot.hand_over(NewCode)  # comes when the window has closed
+        bot.hand_over(NewCode)  # happens when the window has closed
         assert isinstance(bot.leader, NewCode)
         assert bot.state.positions == {"BTC": held}
-        bot.ticks(11)  # the timer that the old code armed goes off in the new
+        bot.ticks(11)  # the timer armed by the old code goes off in the new code
         assert bot.state.positions == {}
         assert bot.state.bought == 1
 
@@ -185,18 +185,18 @@ _README = """\
 
 A bot that neverblink keeps running while its code changes.
 
-    neverblink check          # could it run?
+    neverblink check          # check whether it can run
     neverblink up             # start it; it runs in this terminal
 
 and in a second terminal, with the bot running:
 
     neverblink status
-    neverblink send book      # what it has in its book
+    neverblink send book      # show its state
     $EDITOR bot.py            # change something
 {deploys}
-    neverblink rollback       # and back, with the state as it is now
+    neverblink rollback       # back to the old code, with the current state
     neverblink logs -f
     neverblink down           # stop the bot for good
 
-`python bot.py` runs it alone. `python -m pytest` runs its test, after `python -m pip install pytest`.
+`python bot.py` runs it without a supervisor. `python -m pytest` runs its tests, after `python -m pip install pytest`.
 """

@@ -1,4 +1,4 @@
-"""keys: who may ask over TCP."""
+"""keys: the clients that may connect over TCP."""
 
 from __future__ import annotations
 
@@ -46,21 +46,21 @@ def keys(
     for_server: str,
     replace: bool,
 ) -> Done:
-    """Show the server's public key and the clients that may ask over TCP, or change who may.
+    """Show or change the server's key and the clients that may connect over TCP.
 
     \b
     keys                    shows them
     keys generate           makes the server's key pair
-    keys generate NAME      makes a client's key file, and lets that client in
-    keys add NAME KEY       lets in a client that has made its own key file, with
+    keys generate NAME      makes a client's key file, and authorizes that client
+    keys add NAME KEY       authorizes a client that has made its own key file, with
                             keys generate NAME --for-server KEY, on its own machine
-    keys remove NAME        lets it in no more
+    keys remove NAME        removes a client's authorization
 
-    Where to listen is [listen] in the configuration. All of it takes effect at once, also while the bot runs.
+    The address is [listen] in the configuration. Changes of keys take effect at once, also while the bot runs.
     """
     if for_server:
         return _for_server(context, name, key_of(for_server), out)
-    # To change something, the home is made and closed, as `up` does it.
+    # A change creates the home if necessary, and makes it private, as `up` does.
     home = context.home if action == "list" else Home.open(context.home.path)
     access = ClientKeys(home.keys)
     note = ""
@@ -112,7 +112,7 @@ def _client(context: CommandContext, key: ClientKey, out: Path | None, access: C
 
 
 def _directory(context: CommandContext) -> Path:
-    """Where client keys are written, which is made here."""
+    """The directory for client keys, created if it does not exist."""
     found = client_keys(context.environment)
     if not found:
         raise BadInput("neither HOME nor XDG_CONFIG_HOME is set: name the key's file with --out")
@@ -121,7 +121,7 @@ def _directory(context: CommandContext) -> Path:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as problem:
         raise BadInput(
-            f"{directory} can't be made ({problem.strerror}): name the key's file with --out"
+            f"{directory} cannot be created ({problem.strerror}): name the key's file with --out"
         ) from None
     return directory
 
@@ -129,11 +129,11 @@ def _directory(context: CommandContext) -> Path:
 def _shown(context: CommandContext, access: ClientKeys, file: str) -> Done:
     server = _public(access).hex() if access.server() is not None else ""
     clients = {name: key.hex() for name, key in access.clients().items()}
-    context.screen.line(f"server   {server or 'has no key yet: neverblink keys generate'}")
+    context.screen.line(f"server   {server or 'no key yet: neverblink keys generate'}")
     for name, key in clients.items():
         context.screen.line(f"client   {key}  {name}")
     if not clients:
-        context.screen.line("no client may ask over TCP: neverblink keys generate NAME")
+        context.screen.line("no client may connect over TCP: neverblink keys generate NAME")
     return Done({"server": server, "clients": clients, **({"file": file} if file else {})})
 
 

@@ -20,25 +20,25 @@ _STAMP = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(?:[.,](\d{1,6})\d*)?(Z
 
 
 class MergedLine(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One line. What is not known of it is left out."""
+    """One line. Unknown parts are left out."""
 
     release: str
     worker: str
     text: str
     level: Level
     time: str = ""
-    """ISO 8601, as the line says it."""
+    """ISO 8601, as written in the line."""
     deployment: int = 0
     epoch: int = 0
     seq: int | None = None
     event: str = ""
     about: str = ""
-    """In the supervisor's log: the worker that it tells of."""
+    """In the supervisor's log: the worker that the line is about."""
     fields: dict[str, Any] = {}
 
 
 class Reader:
-    """The lines of one worker's file. What a line does not say is as in the line before it."""
+    """The lines of one worker's file. A line without time or level gets those of the line before it."""
 
     def __init__(self, worker: str, release: str, deployment: int = 0) -> None:
         self._worker = worker
@@ -46,7 +46,7 @@ class Reader:
         self._deployment = deployment
         self._level: Level = "info"
         self.at: int | None = None
-        """When the last line was written, wall ns, as far as it or one before it says so."""
+        """The time of the last line, wall ns, from itself or a line before it."""
 
     def read(self, text: str) -> MergedLine:
         line = decode_line(text)
@@ -74,24 +74,24 @@ class Reader:
 
 
 class Timed(NamedTuple):
-    """A line and when it was written, wall ns, as far as that is known."""
+    """A line and the time it was written, wall ns, if known."""
 
     at: int
     line: MergedLine
 
 
 def merged(of_each: list[list[Timed]]) -> list[MergedLine]:
-    """The lines of several files in the order of time. Those of one file stay in theirs, whatever its clock did."""
+    """Merge the lines of several files by time. Lines of one file keep their order, even if its clock stepped."""
     return [timed.line for timed in heapq.merge(*of_each, key=lambda timed: timed.at)]
 
 
 def shortened(text: str) -> str:
-    """A line as a terminal shows it: long ones are cut."""
+    """A line for a terminal: long ones are cut."""
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… (cut: {len(text):,} characters)"
 
 
 class LineFilter(msgspec.Struct, frozen=True):
-    """Which lines are wanted; what is "", 0 or None leaves nothing out."""
+    """Selects lines; a value of "", 0 or None selects all."""
 
     level: Level | None = None
     deployment: int = 0
@@ -103,7 +103,7 @@ class LineFilter(msgspec.Struct, frozen=True):
         return self == LineFilter()
 
     def has(self, line: MergedLine, at: int | None, written: int) -> bool:
-        """Whether a line is. `at` is when it was written; one that does not say counts as the last of its file."""
+        """Whether a line is selected. `at` is its time; a line without one has that of the line before it."""
         if self.level is not None and LEVELS[line.level] < LEVELS[self.level]:
             return False
         if self.since is not None and (at if at is not None else written) < self.since:
@@ -111,16 +111,16 @@ class LineFilter(msgspec.Struct, frozen=True):
         return not self.deployment or line.deployment == self.deployment or self._names_deployment(line)
 
     def _names_deployment(self, line: MergedLine) -> bool:
-        """In the text form of the supervisor's log a deployment's lines begin with its number."""
+        """In text lines of the supervisor's log, the deployment is named at the beginning."""
         return line.worker == SUPERVISOR and bool(re.search(rf"\bdeployment {self.deployment}\b", line.text))
 
 
 def _moment(text: str) -> int | None:
     try:
         moment = datetime.fromisoformat(text)
-        # A time without a zone is that of the machine on which it was written, which is most often this one.
+        # A time without a zone is local to the machine that wrote it, which is usually this one.
         seconds = moment.timestamp() if moment.tzinfo is None else moment.astimezone(UTC).timestamp()
     except (ValueError, OverflowError):
-        # In the year 1 or 9999 there are moments that another zone cannot name.
+        # Times in the year 1 or 9999 may be out of range in another zone.
         return None
     return int(seconds * 1_000_000) * 1000

@@ -1,4 +1,4 @@
-"""logs: what the workers and the supervisor write, old and new ones in one picture."""
+"""logs: the output of workers and supervisor, past and current, merged by time."""
 
 from __future__ import annotations
 
@@ -36,24 +36,24 @@ __all__ = ["logs"]
 _LOOK_EVERY = 0.2
 _KNOWN_WITHIN = 2.0
 _OURS = f"{SUPERVISOR}.log"
-"""The supervisor's own log lies beside the workers'."""
+"""The supervisor's own log, beside the workers'."""
 _COLOURS = ("cyan", "magenta", "yellow", "blue", "green")
 _LOOKED_THROUGH = 200_000
-"""Of the lines of a file so many are looked at to find those that are wanted."""
+"""The number of lines of a file that are searched for matching ones."""
 
 
 @local_command
-@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, across handoffs, until Ctrl-C.")
+@click.option("-f", "--follow", is_flag=True, help="Follow new output, across handoffs, until Ctrl-C.")
 @click.option(
     "-R",
     "--release",
     default="",
     metavar="RELEASE",
     shell_complete=complete_release,
-    help="Only this release: its id, or a part of it.",
+    help="Only this release: its id or a part of it.",
 )
 @click.option(
-    "-w", "--worker", default="", metavar="WORKER", help="Only this worker, as w3; or `supervisor`."
+    "-w", "--worker", default="", metavar="WORKER", help="Only this worker, such as w3, or `supervisor`."
 )
 @click.option("--level", type=click.Choice(get_args(Level)), default=None, help="Only this level and above.")
 @click.option(
@@ -61,16 +61,16 @@ _LOOKED_THROUGH = 200_000
     type=click.IntRange(min=1),
     default=None,
     metavar="N",
-    help="Only what is of deployment N.",
+    help="Only deployment N.",
 )
-@click.option("--since", metavar="TIME", default="", help="Only since this time, or this long ago.")
+@click.option("--since", metavar="TIME", default="", help="Only since this time, or this duration ago.")
 @click.option(
     "-n",
     "--lines",
     default=50,
     show_default=True,
     type=click.IntRange(0, 1_000_000),
-    help="How many to begin with.",
+    help="How many lines to start with.",
 )
 def logs(
     context: CommandContext,
@@ -82,23 +82,22 @@ def logs(
     since: str,
     lines: int,
 ) -> Done:
-    """The workers' output, each line marked with its release and worker.
+    """Show the workers' output, each line marked with its release and worker.
 
-    Lines of several workers are shown in the order of time. Lines in text and in JSON (`log.format`) are read alike. A
-    line without a level (from C code or a child process) goes by the level's name near its beginning, and a traceback
-    is an error. A line without a time counts as the line before it, else as the one after it. Long lines are cut;
-    --json has more of them. With --deployment the supervisor's own lines are among them, and else with
-    `--worker supervisor`.
+    Lines of several workers are sorted by time. Text and JSON lines (`log.format`) are both read. The level of a line
+    that has none (from C code or a child process) is the level's name near its beginning; a traceback is an error. A
+    line without a time gets the time of the line before it, else of the one after it. Long lines are cut; --json shows
+    more of them. The supervisor's own lines are included with --deployment and with `--worker supervisor`.
 
-    With --json one object with all the lines; with -f one object a line.
+    With --json, prints one object with all lines; with -f, one object per line.
     """
     if not context.home.logs.is_dir():
-        raise BadInput(f"home {context.home.path}: there are no logs yet: they begin with `neverblink up`")
+        raise BadInput(f"home {context.home.path}: there are no logs yet: `neverblink up` starts them")
     wanted = LineFilter(level, deployment or 0, _since(since))
     filters = _Book(context, release, worker, wanted)
     if worker and not filters.files():
         raise BadInput(
-            f"there is no log of {worker!r} in {context.home.logs}: name a worker as `status` does, as w3"
+            f"there is no log of {worker!r} in {context.home.logs}: name a worker as in `status`, such as w3"
         )
     show = _Show(context.screen)
     tails: dict[Path, LogTail] = {}
@@ -127,7 +126,7 @@ def logs(
                     return Done()
             time.sleep(_LOOK_EVERY)
     except KeyboardInterrupt:
-        # The only way this ends, so it ends well.
+        # Ctrl-C is the normal end of following, so the exit code is 0.
         return Done()
 
 
@@ -141,7 +140,7 @@ def _since(text: str) -> int | None:
 
 
 class _Book:
-    """Which log file is whose, and what in it is wanted."""
+    """Knows which log file belongs to which worker, and selects lines."""
 
     def __init__(self, context: CommandContext, release: str, worker: str, wanted: LineFilter) -> None:
         self._here = context
@@ -149,15 +148,15 @@ class _Book:
         self._worker = worker
         self._wanted = wanted
         self._owners: dict[str, tuple[str, str]] = {}
-        """Release and worker by file name, in the order the workers began."""
+        """Release and worker by file name, in the order in which the workers started."""
         self._readers: dict[Path, Reader] = {}
         self._started: str | None = None
-        """The worker that the wanted deployment started, once it is known."""
+        """The worker that the selected deployment started, once known."""
 
     def files(self, *, patient: bool = False) -> list[Path]:
-        """The log files that are wanted, in the order their workers began.
+        """The selected log files, in the order in which their workers started.
 
-        A file is there a moment before the history knows whose it is: `patient` leaves such a one for the next look.
+        A file appears a moment before the history has its worker: with `patient`, such a file waits for the next call.
         """
         there = {path: path.stat().st_ctime for path in self._here.home.logs.glob("w*.log") if path.is_file()}
         if any(path.name not in self._owners for path in there):
@@ -189,7 +188,7 @@ class _Book:
         for text in texts:
             line = reader.read(text)
             if reader.at is not None:
-                # Lines before the first one with a time count as that one.
+                # Lines before the first one with a time get that time.
                 yield from (Timed(reader.at, line) for line in early)
                 early.clear()
             if not self._wanted.has(line, reader.at, written):
@@ -201,7 +200,7 @@ class _Book:
         yield from (Timed(written, line) for line in early)
 
     def _deployment_of(self, worker: str) -> int:
-        """The wanted deployment, if it started this worker: a line in text does not say."""
+        """The selected deployment, if it started this worker: text lines do not name it."""
         wanted = self._wanted.deployment
         if not wanted:
             return 0
@@ -234,7 +233,7 @@ class _Book:
 
 
 class _Show:
-    """Writes lines with their mark, a colour for each release; what is grave is seen."""
+    """Writes lines with their mark, a colour for each release, and errors highlighted."""
 
     def __init__(self, screen: Screen) -> None:
         self._screen = screen

@@ -48,18 +48,18 @@ __all__ = [
 ]
 
 _LEAVES_WITHIN = 10.0
-"""Seconds for a supervisor to end its page and send its last messages, when the bot is stopped already."""
+"""Time limit, in seconds, for a supervisor to end its page and send its last messages after the bot has stopped."""
 _why = click.option("-m", "--why", default="", metavar="WHY", help="Why, for the history.")
 
 
 @remote_command
 @_why
 def pause(context: CommandContext, why: str) -> Done:
-    """Tell the bot to enter nothing new. It ticks on, and its exits go on."""
+    """Pause the bot: no new entries. It keeps ticking, and exits continue."""
     with context.client() as client:
         result = client.ask(Pause(why=why))
     context.screen.line(
-        f"{context.screen.warn('paused')}  the bot ticks on, and enters nothing new until `neverblink resume`"
+        f"{context.screen.warn('paused')}  the bot keeps ticking, with no new entries until `neverblink resume`"
     )
     return Done(_object(result))
 
@@ -67,7 +67,7 @@ def pause(context: CommandContext, why: str) -> Done:
 @remote_command
 @_why
 def resume(context: CommandContext, why: str) -> Done:
-    """Tell the bot that it may enter again."""
+    """Resume the bot: it may enter again."""
     with context.client() as client:
         result = client.ask(Resume(why=why))
     context.screen.line(f"{context.screen.good('resumed')}  the bot may enter again")
@@ -77,24 +77,22 @@ def resume(context: CommandContext, why: str) -> Done:
 @remote_command
 @_why
 def rebase_clock(context: CommandContext, why: str) -> Done:
-    """Believe the wall clock at once, and run the next tick at its next moment.
+    """Accept the wall clock at once, and run the next tick at its next due time.
 
-    A step of the wall clock is believed by itself after 15 s. The state is kept, and no tick index is used twice.
+    A step of the wall clock is accepted automatically after 15 s. The state is kept, and no tick index is used twice.
     """
     with context.client() as client:
         result = client.ask(RebaseClock(why=why))
-    context.screen.line(f"{context.screen.good('rebased')}  the bot ticks on by the wall clock")
+    context.screen.line(f"{context.screen.good('rebased')}  the bot ticks by the wall clock again")
     return Done(_object(result))
 
 
 @remote_command
-@click.option(
-    "-m", "--why", required=True, metavar="WHY", help="The reason, shown to everyone who is refused."
-)
+@click.option("-m", "--why", required=True, metavar="WHY", help="The reason, shown with each refusal.")
 def lock(context: CommandContext, why: str) -> Done:
     """Refuse deployments until `unlock`. A rollback stays possible."""
     if not why.strip():
-        raise BadInput("a lock says why: neverblink lock -m 'release freeze until Monday'")
+        raise BadInput("a lock needs a reason: neverblink lock -m 'release freeze until Monday'")
     with context.client() as client:
         result = client.ask(Lock(why=why))
     context.screen.line(
@@ -121,14 +119,14 @@ def unlock(context: CommandContext, why: str) -> Done:
 def send(context: CommandContext, name: str, pairs: tuple[str, ...], args_json: str, within: str) -> Done:
     """Run one of the bot's commands in a turn of its own, and show what it returns.
 
-    `neverblink commands` lists those that it declares, whose arguments are validated before they run; any other goes
-    to its on_command.
+    `neverblink commands` lists the declared ones, whose arguments are validated before they run. Any other name is
+    passed to the bot's on_command.
 
-    A VALUE is taken as the command wants it: as JSON (3, true, [1,2]) or, where that does not fit, as text. What is not
-    declared is taken as JSON where it is some: neverblink send size pct=2.5
+    A VALUE is parsed by the type that the command declares: as JSON (3, true, [1,2]) or, if that does not fit, as text.
+    An undeclared value is parsed as JSON if possible: neverblink send size pct=2.5
     """
     if not name.strip():
-        raise BadInput("a command has a name: `neverblink commands` lists those of the bot")
+        raise BadInput("a command name is missing: `neverblink commands` lists the bot's commands")
     with context.client() as client:
         declared = _declared(client)
         args = arguments(pairs, args_json, declared.get(name))
@@ -148,7 +146,7 @@ def send(context: CommandContext, name: str, pairs: tuple[str, ...], args_json: 
 @click.argument("outage", type=click.IntRange(min=0), default=0, metavar="[ID]")
 @_why
 def acknowledge(context: CommandContext, outage: int, why: str) -> Done:
-    """Say that you know of outage ID, or without one of all that are over: `status` shows them no more.
+    """Acknowledge outage ID, or without ID all that are over: `status` no longer shows them.
 
     The history keeps them, with who acknowledged them and why.
     """
@@ -168,13 +166,13 @@ def acknowledge(context: CommandContext, outage: int, why: str) -> Done:
 @click.option(
     "--leave-workers",
     is_flag=True,
-    help="End only the supervisor: the bot ticks on, and `up` comes back to it.",
+    help="End only the supervisor: the bot keeps running, and `up` adopts it.",
 )
 def down(context: CommandContext, why: str, within: str, leave_workers: bool) -> Done:
     """Stop the bot for good at its next boundary (its on_stop runs), then the supervisor.
 
-    A decision that is open is finished first. Ctrl-C in the terminal of `up` does the same. When this returns, `up` may
-    be said again.
+    A decision that is open is finished first. Ctrl-C in the terminal of `up` does the same. When this returns, you can
+    run `up` again.
     """
     begun, requested_at = time.monotonic(), time.time_ns()
 
@@ -188,10 +186,10 @@ def down(context: CommandContext, why: str, within: str, leave_workers: bool) ->
             )
         except Unfinished as late:
             if late.pid:
-                late.message += f". `kill -INT {late.pid}` ends the bot where it stands"
+                late.message += f". `kill -INT {late.pid}` ends the bot immediately"
             raise
         except Unreachable:
-            # libzmq drops an answer that is unread when the connection ends, and the supervisor ends at once.
+            # libzmq drops an unread answer when the connection ends, and the supervisor ends at once.
             noted = _noted_down(context, requested_at, leave_workers=leave_workers)
             if noted is None:
                 raise
@@ -200,19 +198,19 @@ def down(context: CommandContext, why: str, within: str, leave_workers: bool) ->
     if leave_workers:
         left = ", ".join(result.get("left", ())) or "no worker"
         context.screen.line(
-            f"{context.screen.warn('left')}  the supervisor ends, {left} runs on; `neverblink up` comes back to it"
+            f"{context.screen.warn('left')}  the supervisor ends, {left} keeps running; `neverblink up` adopts it"
         )
     else:
         context.screen.line(f"{context.screen.good('down')}  the bot has stopped")
     if not gone:
         context.screen.line(
-            f"its supervisor has not ended in {_LEAVES_WITHIN:g}s, and until it has `up` is refused: see supervisor.log"
+            f"its supervisor has not ended within {_LEAVES_WITHIN:g}s; `up` is refused until it has: see supervisor.log"
         )
     return Done(result)
 
 
 def _noted_down(context: CommandContext, since: int, *, leave_workers: bool) -> dict[str, Any] | None:
-    """The result of a `down` that was asked for at `since` (wall ns), by the history of the home; None without one.
+    """The result of a `down` requested at `since` (wall ns), from the history of the home; None if there is none.
 
     Raises `CommandFault` when it failed.
     """
@@ -235,9 +233,9 @@ def _noted_down(context: CommandContext, since: int, *, leave_workers: bool) -> 
 def arguments(
     pairs: tuple[str, ...], args_json: str, wants: Schema | None = None, option: str = "--args"
 ) -> dict[str, Any]:
-    """Parse arguments given as KEY=VALUE, or as JSON with `option`; raise `BadInput` when they are neither.
+    """Parse arguments given as KEY=VALUE, or as JSON with `option`. Raises `BadInput`.
 
-    `wants` is the JSON Schema of what is expected, where it is known.
+    `wants` is the JSON Schema of the arguments, if known.
     """
     args: dict[str, Any] = {}
     if args_json:
@@ -256,11 +254,11 @@ def arguments(
 
 
 def _declared(client: Client) -> dict[str, Schema]:
-    """What the bot's declared commands take, by name, as far as that can be known."""
+    """The schemas of the bot's declared commands by name, if they are known."""
     try:
         answer = _object(client.ask(Commands()))
     except CommandFault:
-        # The command may still arrive: at the next leader, or at a worker that cannot describe its commands.
+        # The command can still be sent: to the next leader, or to a worker that cannot describe its commands.
         return {}
     return {
         offered.name: offered.args for offered in convert(answer.get("commands", ()), tuple[Offered, ...])
@@ -273,15 +271,15 @@ def seconds(text: str) -> float:
 
 
 def _still(status: dict[str, Any], waited: float) -> str:
-    """What a `down` still waits for, by the status of the bot."""
+    """What a `down` is waiting for, from the status of the bot."""
     decisions = [str(decision.get("name")) for decision in status.get("decisions", ())]
     retired = any(worker.get("role") == "retired" for worker in status.get("workers", ()))
     if retired:
-        what = "the bot's on_stop still runs"
+        what = "the bot's on_stop is still running"
     elif decisions:
-        what = f"decision {', '.join(decisions)} is still open, and is finished first"
+        what = f"decision {', '.join(decisions)} is still open and is finished first"
     else:
-        what = "the bot has not come to a boundary yet"
+        what = "the bot has not reached a boundary yet"
     return f"waiting for {waited:.0f}s: {what}"
 
 

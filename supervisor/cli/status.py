@@ -1,4 +1,4 @@
-"""status: what runs, what comes next, and how the last deployment ended, on one screen."""
+"""status: what runs, what is next, and how the last deployment ended, on one screen."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _TRACEBACK = 30
 
 @remote_command
 def status(context: CommandContext) -> Done:
-    """What runs, what comes next, and how the last deployment ended.
+    """Show what runs, what is next, and how the last deployment ended.
 
-    Ends with exit 8 when the bot is down, so that a watchdog needs nothing else.
+    The exit code is 8 when the bot is down, for watchdogs.
     """
     with context.client() as client:
         answer = client.ask(commands.Status())
@@ -39,7 +39,7 @@ def status(context: CommandContext) -> Done:
 
 
 def picture(status: BotStatus, screen: Screen) -> list[str]:
-    """The lines that show a status, as of the moment it was made."""
+    """The lines that show a status, as of the time it was made."""
     colour = {"running": screen.good, "paused": screen.warn}.get(status.state, screen.bad)
     title = f"{screen.style(status.bot, bold=True)}  {colour(status.state)}"
     rows = [
@@ -83,7 +83,7 @@ def _leader(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
         f"{status.seq}, one every {duration.show(status.interval)}",
         f"{count(status.ticks, 'tick')} run by this worker",
         f"{status.skipped} skipped",
-        f"latest {last(status.late_max)} late",
+        f"worst lateness {last(status.late_max)}",
         *inbox,
     ]
     who = f"{status.worker}, pid {status.pid}, python {status.python}, epoch {status.epoch}, leads for {last(led)}"
@@ -104,7 +104,7 @@ _RENUMBERED = "the stream's number was applied before: where numbers begin again
 
 
 def _inbox(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
-    """What the leader's inbox could not keep or put in order, since the worker began."""
+    """What the leader's inbox refused, dropped or could not put in order, since the worker started."""
     inbox = status.inbox
     if inbox is None:
         return []
@@ -114,8 +114,8 @@ def _inbox(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
             if inbox.waiting and inbox.refused
             else []
         ),
-        *([f"{count(inbox.refused, 'event')} refused, it was full"] if inbox.refused else []),
-        *([f"{count(inbox.discarded, 'event')} dropped, it was full"] if inbox.discarded else []),
+        *([f"{count(inbox.refused, 'event')} refused: inbox full"] if inbox.refused else []),
+        *([f"{count(inbox.discarded, 'event')} dropped: inbox full"] if inbox.discarded else []),
         *([f"{count(inbox.missing, 'number')} missing, last in {inbox.gap}"] if inbox.missing else []),
         *([f"{count(inbox.renumbered, 'event')} dropped, {_RENUMBERED}"] if inbox.renumbered else []),
     ]
@@ -123,18 +123,18 @@ def _inbox(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
 
 
 def _descriptors(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
-    """Worth a line when the bot has hardly any left."""
+    """File descriptors get a line when few are left."""
     descriptors = status.descriptors
     if descriptors is None or not descriptors.short:
         return []
-    mend = "the bot opens files or connections and does not close them: deploy a release that does"
+    mend = "the bot opens files or connections and does not close them: deploy a release that closes them"
     return [
         ("files", f"{screen.bad(f'{descriptors.left} of {descriptors.limit} file descriptors left')}: {mend}")
     ]
 
 
 def describe_pause(pause: PauseNote, now: int) -> str:
-    """What paused the bot, in one line, seen from wall time `now`."""
+    """What paused the bot, in one line, as of wall time `now`."""
     if pause.op == "journal":
         return f"{ago(pause.at, now)}, because its journal lacks frames: {pause.why}"
     what = "halted" if pause.op == "halt" else "paused"
@@ -158,7 +158,7 @@ def _next_start(status: BotStatus) -> list[tuple[str, str]]:
 def _paused(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
     if not status.paused:
         return []
-    rows = [("paused", f"{screen.warn('it enters nothing new')}, its exits go on, until `neverblink resume`")]
+    rows = [("paused", f"{screen.warn('no new entries')}, exits continue, until `neverblink resume`")]
     return rows + [("", describe_pause(pause, status.at)) for pause in (status.pause,) if pause is not None]
 
 
@@ -177,7 +177,7 @@ def _settings(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
 
 
 def _journal(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
-    """The journal is worth a line when it is not as it should be."""
+    """The journal gets a line when it has a problem."""
     journal = status.journal
     if journal is None:
         return []
@@ -185,7 +185,7 @@ def _journal(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
     if journal.failing:
         lasts = last(max(0, status.at - journal.since))
         parts.append(
-            f"{screen.bad('cannot be written')} for {lasts}, {count(journal.unwritten, 'frame')} in no file: "
+            f"{screen.bad('cannot be written')} for {lasts}, {count(journal.unwritten, 'frame')} not written: "
             f"{journal.failing}"
         )
     if journal.recovered:
@@ -194,7 +194,7 @@ def _journal(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
 
 
 def _problems(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
-    """What the next process would not read as it was written."""
+    """State that the next process would not read as it was written."""
     return [("state", screen.bad(problem.text.removeprefix("state "))) for problem in status.problems]
 
 
@@ -278,7 +278,7 @@ def _outages(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
 
 
 def _history(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
-    """Worth a line when it can't be written."""
+    """The history gets a line when it cannot be written."""
     history = status.history
     if history is None:
         return []
@@ -286,7 +286,7 @@ def _history(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
     return [
         (
             "history",
-            f"{screen.bad('it cannot be written')}: {history.reason} ({count(history.waiting, 'note')} waiting{lost})",
+            f"{screen.bad('cannot be written')}: {history.reason} ({count(history.waiting, 'note')} waiting{lost})",
         )
     ]
 
@@ -309,7 +309,7 @@ def _unheard(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
 
 
 def _failure(status: BotStatus) -> list[tuple[str, str]]:
-    """Why it is down is what one wants to know then; at other times the last deployment tells."""
+    """The failure is shown while the bot is down; otherwise the last deployment is enough."""
     failure = status.failure
     if failure is None or status.worker:
         return []

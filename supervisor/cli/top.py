@@ -1,4 +1,4 @@
-"""top: the bot in a terminal, as it goes on."""
+"""top: a live view of the bot in a terminal."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _TICKS = 600
 
 
 @remote_command
-@click.option("--once", is_flag=True, help="Print one picture, and end.")
+@click.option("--once", is_flag=True, help="Print one picture and exit.")
 def top(context: CommandContext, once: bool) -> Done:
     """Watch the bot: who leads, what comes next, every tick, and a deployment as it happens.
 
@@ -48,8 +48,8 @@ def top(context: CommandContext, once: bool) -> Done:
       d                  show the command that deploys
       r                  show the command that rolls back
 
-    It goes on while the supervisor is away, and says so. Without a terminal, or with --once, it prints one picture;
-    with --json all that is in one, with the last ticks.
+    It keeps running while the supervisor is away, and shows that it is. Without a terminal, or with --once, it prints
+    one picture; with --json, its data with the last ticks.
     """
     terminal = sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
     first = look_once(context)
@@ -103,9 +103,9 @@ def _watch(context: CommandContext) -> None:
 
 @contextmanager
 def _keys() -> Generator[Any]:
-    """A function that waits so many seconds for a key: "" for none, None when there will be none any more.
+    """Yield a function that waits up to some seconds for a key: "" for none, None when input has ended.
 
-    The terminal is as it was when this is left, however that happens.
+    Restores the terminal at the end in every case.
     """
     keyboard = sys.stdin.fileno()
     before = termios.tcgetattr(keyboard)
@@ -115,7 +115,7 @@ def _keys() -> Generator[Any]:
         ended.append(number)
 
     def go_on(_: int, __: FrameType | None) -> None:
-        # The shell has set the terminal its own way while we were stopped.
+        # The shell has changed the terminal's settings while we were stopped.
         tty.setcbreak(keyboard)
 
     handlers = {signal.SIGTERM: end, signal.SIGHUP: end, signal.SIGCONT: go_on}
@@ -128,7 +128,7 @@ def _keys() -> Generator[Any]:
         if not readable:
             return None if ended else ""
         try:
-            # A pasted text, or an arrow key, is more than one: the first one counts.
+            # Pasted text and arrow keys are several characters: the first one counts.
             return os.read(keyboard, 1024).decode(errors="replace")[:1] or None
         except OSError:
             return None

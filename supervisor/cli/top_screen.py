@@ -1,4 +1,4 @@
-"""A picture of the bot in a terminal's lines: nothing is read or asked in here, so it can be drawn of anything."""
+"""Draws a picture of the bot as a terminal's lines. Does no I/O."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _rows(picture: TopSnapshot, status: BotStatus) -> list[Text]:
     rows = [title]
     if picture.away:
         away = Text.assemble(
-            ("the supervisor can't be asked", "bold red"), f" for {_whole(picture.away_for)}"
+            ("the supervisor has not answered", "bold red"), f" for {_whole(picture.away_for)}"
         )
         rows.append(_row("away", away.append("; the bot ticks on without it")))
     if status.worker:
@@ -81,7 +81,7 @@ def _rows(picture: TopSnapshot, status: BotStatus) -> list[Text]:
     rows += _decisions(status, now)
     if status.paused:
         pause = f"; {describe_pause(status.pause, now)}" if status.pause is not None else ""
-        rows.append(_row("paused", Text(f"it enters nothing new; its exits go on{pause}", "yellow")))
+        rows.append(_row("paused", Text(f"no new entries; exits continue{pause}", "yellow")))
     rows += _warnings(status, now)
     if status.standby is not None:
         standby = status.standby
@@ -183,15 +183,15 @@ def _last(status: BotStatus, now: int) -> Text | str:
 def _strip(picture: TopSnapshot, status: BotStatus, width: int, tall: int) -> list[Text]:
     columns = chart(picture.seen, status.interval, max(1, width - _LABEL))
     if not columns:
-        return [_heading("ticks: none have been seen yet", width)]
+        return [_heading("ticks: none seen yet", width)]
     interval = status.interval
     late, took = max(column.late for column in columns), max(column.took for column in columns)
     missed = sum(not column.worker for column in columns)
     lost = f", {missed} missed" if missed else ""
     if picture.measured:
-        head = f"ticks: at worst {last(late)} late, {last(took)} long{lost}"
+        head = f"ticks: worst lateness {last(late)}, longest {last(took)}{lost}"
     else:
-        head = f"ticks, as reported now and then: at worst {last(late)} late"
+        head = f"ticks, from the leader's reports: worst lateness {last(late)}"
     rows = [_heading(head, width)]
     rows += _bars("late", columns, [column.late for column in columns], interval, tall)
     if picture.measured:
@@ -218,7 +218,7 @@ def _bars(
 
 
 def _marks(columns: Sequence[Column]) -> Text:
-    """Who leads, below where that begins."""
+    """Who leads, below the tick at which the lead begins."""
     line = _row("", "")
     for place, column in enumerate(columns):
         written = cell_len(line.plain) - _LABEL
@@ -275,5 +275,5 @@ def _heading(text: str, width: int) -> Text:
 
 
 def _whole(ns: int) -> str:
-    """A stretch of time that is seen to run: in whole seconds."""
+    """A running duration, in whole seconds."""
     return last(max(0, ns) // 1_000_000_000 * 1_000_000_000) if ns >= 1_000_000_000 else "0 s"

@@ -1,7 +1,7 @@
-"""Where `top` gets what it shows: the supervisor, asked now and then, its events, and the journal's files.
+"""The data of `top`: the supervisor's status at intervals, its events, and the journal's files.
 
-In a thread of its own, because an answer can be long in coming, and keys must not be. The journal is read where the
-home is, so the ticks go on being shown while the supervisor is away.
+It runs in a thread of its own, because an answer can take long and keys must work meanwhile. The journal is read from
+the home, so ticks are shown even while the supervisor is away.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _AGAIN_AFTER = 0.5
 
 
 def look_once(context: CommandContext) -> TopView:
-    """What there is to show now. Raises `Unreachable`."""
+    """The current picture. Raises `Unreachable`."""
     view = TopView(measured=not context.server)
     with context.client() as client:
         view.answered(convert(client.ask(Status()), Seen))
@@ -61,7 +61,7 @@ class TopSource:
         self._thread.start()
 
     def ask(self, command: Command, done: str) -> None:
-        """Have a command carried out; `done` is what to say when it was."""
+        """Send a command; `done` is the message for its success."""
         self._commands.put((command, done))
 
     def close(self) -> None:
@@ -80,7 +80,7 @@ class TopSource:
                 self._look()
 
     def _attend(self, client: Client, events: EventSubscription) -> None:
-        """As long as the supervisor can be asked."""
+        """Update the view until the supervisor cannot be reached."""
         status_asked_at = looked = 0.0
         while not self._closing.is_set():
             event = events.next(0.1)
@@ -121,7 +121,7 @@ class TopSource:
 
 
 def _catch_up(client: Client, view: TopView) -> None:
-    """Learn what became of a deployment so far that was begun before anybody listened."""
+    """Fetch the events so far of a deployment that began before this client subscribed."""
     status = view.picture().status
     now = status.deployment if status is not None else None
     if now is None or now.deployment == view.deployment:

@@ -1,6 +1,6 @@
-"""What `top` shows, as it is known: the last status, the last ticks, the deployment as it goes on.
+"""The model of `top`: the last status, the last ticks, and the deployment in progress.
 
-It is filled from one thread and read from another; what is read is a copy, and does not change any more.
+It is filled by one thread and read by another; readers get an immutable copy.
 """
 
 from __future__ import annotations
@@ -24,41 +24,41 @@ __all__ = ["TopSnapshot", "TopView"]
 _KEPT_LINES = 40
 _CAUSES: dict[str, Cause] = {"handoff": "handoff", "takeback": "takeback", "failover": "failover"}
 _SHOWN_AFTER = 60_000_000_000
-"""How long a deployment that has ended is shown, ns."""
+"""How long an ended deployment stays visible, ns."""
 
 
 class TopSnapshot(msgspec.Struct, frozen=True):
-    """All that is shown, at one moment. `now` is wall time by the supervisor's clock, ns."""
+    """Everything shown, at one moment. `now` is wall time by the supervisor's clock, ns."""
 
     now: int
     status: BotStatus | None
     away: str
-    """Why the supervisor can't be asked, "" when it can,"""
+    """Why the supervisor cannot be reached, "" when it can,"""
     away_for: int
     """and for how long, ns."""
     seen: list[Seen]
     measured: bool
-    """The ticks are from the journal. Else they are what the leader reports now and then, and not all of them."""
+    """Whether the ticks are from the journal. The leader's reports do not have all of them."""
     deployment: int
-    """The one that is shown, 0 for none."""
+    """The deployment shown, 0 for none."""
     phase: str
-    """What it is doing, "" when it has ended,"""
+    """Its phase, "" when it has ended,"""
     since: int
-    """and since when."""
+    """and the start of the phase."""
     lines: list[DeploymentLine]
     message: str = ""
-    """What came of the last key."""
+    """The result of the last key."""
 
 
 class TopView:
-    """`measured`: the ticks come from the journal, by `add`; else they are made of what is told."""
+    """`measured`: the ticks come from the journal, by `add`; otherwise from the leader's reports."""
 
     def __init__(self, *, measured: bool) -> None:
         self._lock = Lock()
         self._measured = measured
         self._status: BotStatus | None = None
         self._ahead = 0
-        """By how much the supervisor's clock is ahead of ours, ns."""
+        """The offset of the supervisor's clock from ours, ns."""
         self._away = ""
         self._away_since = 0.0
         self._seen: deque[Seen] = deque(maxlen=MOST)
@@ -86,10 +86,10 @@ class TopView:
                 message if time.monotonic() < until else "",
             )
 
-    # filling it
+    # updates
 
     def answered(self, status: BotStatus) -> None:
-        """The supervisor said how everything is."""
+        """The supervisor sent its status."""
         with self._lock:
             self._away = ""
             self._status = status
@@ -105,7 +105,7 @@ class TopView:
             self._away = why
 
     def say(self, text: str, seconds: float = 5.0) -> None:
-        """Show this for a moment."""
+        """Show a message for a few seconds."""
         with self._lock:
             self._message = (text, time.monotonic() + seconds)
 
@@ -114,7 +114,7 @@ class TopView:
             self._seen.extend(seen)
 
     def restart_ticks(self) -> None:
-        """Another journal: what was shown of the one before has nothing to do with it."""
+        """The journal was replaced: forget the ticks of the previous one."""
         with self._lock:
             self._seen.clear()
 
@@ -123,7 +123,7 @@ class TopView:
         return self._progress.deployment
 
     def caught_up(self, row: DeploymentRow) -> None:
-        """A deployment that was under way before we looked."""
+        """A deployment that was in progress before this view began."""
         with self._lock:
             self._begin(row.id)
             self._lines.extend(self._progress.catch_up(row))

@@ -1,4 +1,4 @@
-"""up: start the bot and look after it, in the foreground."""
+"""up: start the bot and supervise it, in the foreground."""
 
 from __future__ import annotations
 
@@ -26,41 +26,39 @@ from .run_deployment import drop_option
 __all__ = ["up"]
 
 _GONE_WITHIN = 15.0
-"""Seconds that a supervisor has to end after it has said that it does."""
+"""Time limit, in seconds, for a supervisor to end after it has confirmed."""
 
 
 @local_command
-@click.option(
-    "--fresh", is_flag=True, help="Begin with an empty state; what an earlier run left is set aside."
-)
+@click.option("--fresh", is_flag=True, help="Start with an empty state; the earlier state is set aside.")
 @click.option(
     "--replace",
     is_flag=True,
-    help="Take over from the supervisor that runs, which leaves its workers: to upgrade neverblink itself.",
+    help="Take over from the running supervisor, whose workers keep running: to upgrade neverblink itself.",
 )
 @click.option(
     "--rescue",
     is_flag=True,
-    help="End a bot whose home was removed under it, and go on from its last tick.",
+    help="End a bot whose home was removed while it ran, and continue from its last tick.",
 )
 @click.option(
     "--last-readable",
     is_flag=True,
-    help="If the newest state cannot be read, begin with the newest one that can, paused.",
+    help="If the newest state cannot be read, start paused with the newest readable one.",
 )
 @click.option(
     "--from",
     "directory",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="Begin with the code in this directory, and not with the release that led last.",
+    help="Start with the code in this directory instead of the release that led last.",
 )
 @click.option(
     "--release",
     default="",
     metavar="RELEASE",
     shell_complete=complete_release,
-    help="Begin with this release, which is kept.",
+    help="Start with this kept release.",
 )
 @drop_option
 def up(
@@ -73,12 +71,12 @@ def up(
     release: str,
     drop: tuple[str, ...],
 ) -> Done:
-    """Start the bot and its supervisor, in the foreground, and say what happens.
+    """Start the bot and its supervisor in the foreground, and print what happens.
 
-    A bot that is alive without a supervisor is adopted as it runs. One that has led before goes on with the release
-    that led last, and is tried until it leads; a new one begins with the project's directory.
+    A bot that runs without a supervisor is adopted as it is. A bot that has led before is started with the release that
+    led last, repeatedly until it leads; a new bot is started from the project's directory.
 
-    Ctrl-C stops the bot at its next boundary, as `down` does; a second one ends it where it stands. What the bot
+    Ctrl-C stops the bot at its next boundary, as `down` does; a second one ends it immediately. What the bot
     itself prints is in `neverblink logs -f`.
     """
     chosen = _chosen(context, directory, release, drop)
@@ -86,11 +84,11 @@ def up(
         raise BadInput("--replace takes over the bot as it runs: use `neverblink deploy` for other code")
     config = _config(context, chosen)
     if fresh and replace:
-        raise BadInput("--fresh sets the state aside, --replace goes on with it: say one of them")
+        raise BadInput("--fresh sets the state aside, --replace keeps it: use one of them")
     if fresh and rescue:
-        raise BadInput("--fresh sets the state aside, --rescue goes on with it: say one of them")
+        raise BadInput("--fresh sets the state aside, --rescue keeps it: use one of them")
     if fresh and last_readable:
-        raise BadInput("--fresh sets the state aside, --last-readable goes on with it: say one of them")
+        raise BadInput("--fresh sets the state aside, --last-readable keeps it: use one of them")
     home = Home.open(context.home.path)
     if replace:
         _send_away(context, home)
@@ -118,7 +116,7 @@ def _chosen(
     context: CommandContext, directory: Path | None, release: str, drop: tuple[str, ...]
 ) -> Chosen | None:
     if directory is not None and release:
-        raise BadInput("--from and --release name two codes to begin with: use one of them")
+        raise BadInput("--from and --release both name the code to start with: use one of them")
     if directory is None and not release:
         if drop:
             raise BadInput(
@@ -129,7 +127,7 @@ def _chosen(
 
 
 def _config(context: CommandContext, chosen: Chosen | None) -> Config:
-    """The project's configuration, or, when that can't be read, the one of the release that led last."""
+    """The project's configuration, or that of the release that led last if it cannot be read."""
     try:
         return context.config
     except ConfigError as problem:
@@ -139,17 +137,17 @@ def _config(context: CommandContext, chosen: Chosen | None) -> Config:
             raise
         release = releases.get(current)
         context.screen.line(
-            context.screen.warn(f"{problem.message}; going on by the configuration of release {current}")
+            context.screen.warn(f"{problem.message}; using the configuration of release {current}")
         )
-        # Relative words in it mean the project.
+        # Relative paths in it refer to the project.
         return msgspec.structs.replace(load(release.path, context.project), path=context.project / FILE_NAME)
 
 
 def _send_away(context: CommandContext, home: Home) -> None:
-    """Have the supervisor that owns the home leave, if there is one, and wait until it has.
+    """Ask the supervisor of the home to leave, if there is one, and wait until it has.
 
-    All of this program is loaded by now: the workers are without a supervisor for as long as it takes to let go of
-    them here and to take them up there.
+    This program is completely loaded by now, so the workers are without a supervisor only for the release and the
+    adoption.
     """
     if home.owner() is None:
         return
@@ -159,7 +157,7 @@ def _send_away(context: CommandContext, home: Home) -> None:
                 Down(why="another supervisor takes over", leave_workers=True), within=2 * ANSWER_WITHIN
             )
         except Unreachable:
-            # It may have ended before, or without, its answer: then nothing is in the way.
+            # It may have ended before it answered: then the home is free.
             if home.owner() is not None:
                 raise
     home.wait_until_free(_GONE_WITHIN)

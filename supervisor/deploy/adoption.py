@@ -81,7 +81,7 @@ class Adoption:
             raise HomeInUse(
                 home.path,
                 found,
-                "The bot is alive, so `up` comes back to it as it runs: run `neverblink up`, and then `neverblink "
+                "The bot is alive, so `up` adopts it as it runs: run `neverblink up`, and then `neverblink "
                 "deploy` for other code",
             )
         self._members = [_member(survivor) for survivor in found]

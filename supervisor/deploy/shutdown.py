@@ -57,7 +57,7 @@ class Shutdown:
         await self._deployments.leave(why)
         left = [member.worker for member in self._bot.state.registry.alive()]
         self._say(
-            f"{why}: {', '.join(left) or 'no worker'} runs on, and the next `neverblink up` comes back to it",
+            f"{why}: {', '.join(left) or 'no worker'} runs on, and the next `neverblink up` adopts it",
             "info",
         )
         self._over.set()

@@ -108,7 +108,7 @@ class InHome:
         if found:
             raise Unreachable(
                 self._where,
-                f"{problem}, and the bot is alive without one: {named(found)}. `neverblink up` comes back to it, and "
+                f"{problem}, and the bot is alive without one: {named(found)}. `neverblink up` adopts it, and "
                 "the bot goes on as it runs",
             )
         if lost := orphans(self._home):

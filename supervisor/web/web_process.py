@@ -30,18 +30,15 @@ class WebProcessSettings(msgspec.Struct, frozen=True):
 
 
 class WebProcess:
-    """Keeps a web process with these `settings` running; `tell` logs a line. To be closed."""
+    """Keeps a web process with these settings running; `tell` logs a line. Must be closed."""
 
     def __init__(
         self,
-        settings: WebSettings,
+        settings: WebProcessSettings,
         home: Home,
-        bot: str,
-        version: str,
         tell: Callable[[str], None],
         command: tuple[str, ...] = (sys.executable, "-P", "-m", "neverblink.supervisor.web"),
         silent_for: float = SILENT_FOR,
-        log: LogSettings | None = None,
     ) -> None:
         self._process: HelperProcess | None = None
         missing = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
@@ -52,16 +49,17 @@ class WebProcess:
                 f"`{install_command('web')}`"
             )
             return
-        given = WebProcessSettings(str(home.path), bot, version, settings, log or LogSettings())
         self._process = HelperProcess(
             "web process",
-            (*command, msgspec.json.encode(given).decode()),
+            (*command, msgspec.json.encode(settings).decode()),
             home.path,
             home.logs / "http.err",
             tell,
             silent_for,
         )
-        tell(f"web page on {settings.url} (`neverblink token add NAME --role operator` creates a token)")
+        tell(
+            f"web page on {settings.settings.url} (`neverblink token add NAME --role operator` creates a token)"
+        )
 
     @property
     def pid(self) -> int:

@@ -191,7 +191,7 @@ class FakeWorker:
                 del self.timers[name]
                 self.feed(seat.SeatTimerFired(name))
 
-    # --- what the seat wants ----------------------------------------------------------------------------------------
+    # --- commands of the seat ----------------------------------------------------------------------------------------
 
     def feed(self, event: SeatEvent) -> None:
         for command in self.seat.step(event):

@@ -89,7 +89,7 @@ def test_a_home_can_be_used_again_after_the_bot_was_stopped(harness: SupervisorH
 
 
 def test_a_bot_that_has_stopped_is_down_and_no_longer_stopping(harness: SupervisorHarness) -> None:
-    """Its supervisor is there for a moment longer, and what it says last stays in the file."""
+    """Its supervisor runs a moment longer, and its last output stays in the file."""
     assert harness.play(nothing) == 0
     last = msgspec.json.decode((harness.home.path / "status.json").read_bytes())
     assert (last["alive"], last["status"]["state"], last["status"]["workers"]) == (False, "down", [])
@@ -215,7 +215,7 @@ def test_an_unsuitable_interpreter_is_reported_with_the_remedy(
 ) -> None:
     code = harness.code("v1", python=python)
     if python.startswith("/"):
-        # Not the system's own python: that may well have neverblink one day.
+        # Not the system's python: it might have neverblink one day.
         bare = harness.tmp / "python"
         bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S -I "$@"\n')
         bare.chmod(0o755)
@@ -275,7 +275,7 @@ def test_a_bot_in_a_crash_loop_is_down_with_the_reason_and_the_time_of_the_next_
     harness: SupervisorHarness,
 ) -> None:
     async def scenario(harness: SupervisorHarness) -> None:
-        # It says that it failed before it ends.
+        # It reports the failure before it ends.
         status = await harness.until(lambda status: status["state"] == "down" and not status["workers"])
         assert "failed 6 times in a row" in status["reason"]
         assert "on_tick raised ZeroDivisionError: it broke" in status["reason"]

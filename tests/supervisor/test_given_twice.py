@@ -50,7 +50,7 @@ def test_repeated_keys_and_options_are_refused(tmp_path: Path, given: list[str],
 def test_text_and_repeatable_options_are_accepted(tmp_path: Path) -> None:
     with FakeSupervisor(tmp_path, SENT):
         assert run("send", "cmd", "a=x=1", "--home", tmp_path).exit_code == Exit.DONE
-        # An alias may say where the bot is, and the person who uses it another place.
+        # An alias may name one place for the bot, and its user another.
         assert run("--home", "/nowhere", "send", "cmd", "--home", tmp_path).exit_code == Exit.DONE
 
 
@@ -58,4 +58,4 @@ def test_text_and_repeatable_options_are_accepted(tmp_path: Path) -> None:
 def test_a_command_without_a_name_is_refused(tmp_path: Path, name: str) -> None:
     with FakeSupervisor(tmp_path, SENT):
         refused = run("send", name, "--home", tmp_path)
-        assert (refused.exit_code, "a command has a name" in refused.stderr) == (Exit.BAD_INPUT, True)
+        assert (refused.exit_code, "a command name is missing" in refused.stderr) == (Exit.BAD_INPUT, True)

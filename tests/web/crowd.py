@@ -28,7 +28,7 @@ class Crowd:
         self.wires: list[socket.socket] = []
 
     def come(self, count: int) -> None:
-        """So many more listen."""
+        """Connect this many more listeners."""
         for _ in range(count):
             wire = self.stand()
             wire.sendall(
@@ -37,9 +37,9 @@ class Crowd:
             )
 
     def stand(self) -> socket.socket:
-        """One more is connected, and says nothing."""
+        """Open one more connection without a request."""
         wire = socket.socket()
-        # As little as the kernel gives: what is not read is to be felt soon.
+        # The smallest buffer, so that unread data has an effect soon.
         wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
         wire.connect((HOST, self._port))
         self.wires.append(wire)

@@ -1,4 +1,4 @@
-"""A live bot with its web process, and what a program has to do with that: plain HTTP over a socket of its own."""
+"""A live bot with its web process, and a plain HTTP client for it."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Served:
         role: str = "operator",
         **headers: str,
     ) -> HttpAnswer:
-        """Send a request; headers by their names with _ for -, and "" for one that is to be left out."""
+        """Send a request; headers by their names with _ for -, and "" for one to leave out."""
         connection = http.client.HTTPConnection(HOST, self.port, timeout=WITHIN)
         sent = {"Content-Type": "application/json"} if body is not None else {}
         if role:
@@ -97,7 +97,7 @@ class Served:
             connection.close()
 
     def get(self, path: str, **how: Any) -> Any:
-        """What is answered to a question that is answered well."""
+        """The answer to a request that must succeed."""
         answer = self.ask("GET", path, **how)
         assert answer.status == 200, answer
         return answer.json
@@ -136,7 +136,7 @@ def _events(answer: http.client.HTTPResponse) -> Iterator[tuple[str, str, Any]]:
     fields: dict[str, str] = {}
     until = time.monotonic() + 2 * WITHIN
     while line := answer.readline().decode():
-        # Heartbeats go on whatever happens, so only this ends a wait for an event that does not come.
+        # Heartbeats never stop, so only this ends a wait for an event that does not come.
         assert time.monotonic() < until, "the test has listened for too long"
         if line.strip():
             name, _, value = line.rstrip("\n").partition(": ")

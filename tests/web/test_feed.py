@@ -47,7 +47,7 @@ def test_the_feed_is_bounded_by_count_and_bytes_and_late_listeners_are_told_to_r
         for _ in range(9):
             feed.publish("output", b"x" * 40_000)
         assert feed.bytes <= 100_000
-        # One that is larger than all of it is told all the same.
+        # An event larger than the whole buffer is sent anyway.
         place = feed.now
         feed.publish("output", b"x" * 300_000)
         assert len(feed.since(place, ALL)[0]) > 300_000

@@ -76,7 +76,7 @@ def test_two_hundred_listeners_are_served_beside_some_that_do_not_read(served: S
 
         until(all_dropped, served)
         assert number(served, "http_streams") == len(reading)
-        # 64 KiB for each is more than is kept for anybody.
+        # 64 KiB each is more than is kept for any listener.
         assert number(served, "http_memory_bytes") - memory < 256 * 64 * 1024 + 16 * 1024 * 1024
         served.notes("dropped a listener of a-viewer: it has read nothing for 10s")
     until(lambda: number(served, "http_streams") == 0, served)

@@ -65,7 +65,7 @@ def test_a_deployment_over_http_misses_no_tick(served: Served) -> None:
             if kind == "deployment-ended":
                 ended = data
     assert (ended["deployment"], ended["outcome"]) == (begun["deployment"], "done")
-    # On a slow machine a phase may be over before anybody hears of it.
+    # On a slow machine a phase may be over before its event arrives.
     assert phases[0] == "rehearsing"
     assert "probation" in phases
     seen = served.get("/api/ticks?limit=1000")
@@ -74,7 +74,7 @@ def test_a_deployment_over_http_misses_no_tick(served: Served) -> None:
     ticks = seen["ticks"]
     assert {tick[5] for tick in ticks} == {1, 2}
     for before, after in pairwise(ticks):
-        # A slow machine may make the bot skip a tick; then the journal says so, and the strip shows it.
+        # A slow machine may make the bot skip a tick; then the journal records it and the strip shows it.
         assert after[0] - after[6] - after[7] == before[0] + 1
     assert sum(tick[7] for tick in ticks[1:]) <= served.live.audit()["missed"]
     story = served.get(f"/api/history/{begun['deployment']}")
@@ -106,7 +106,7 @@ def test_listeners_of_a_removed_token_are_disconnected(served: Served) -> None:
         with served.events() as stream:
             assert next(stream)[0] == "begin"
             served.live.run("token", "remove", "gone")
-            # It ends by itself: were it not cut off, this would go on for ever.
+            # It ends by itself: if it were not cut off, this would never end.
             for _ in stream:
                 pass
     finally:

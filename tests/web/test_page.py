@@ -80,7 +80,7 @@ def test_the_page_can_deploy_pause_change_settings_roll_back_and_halt(shown: Ser
         page.get_by_label("Why (for the history)").fill("calmer exits")
         page.get_by_role("button", name="Deploy", exact=True).click()
         expect(page, "document.querySelector('[data-phase=probation]')")
-        # what may be done meanwhile, and what that would mean, is said
+        # the page shows what is possible meanwhile, and its effect
         expect(page, "document.querySelector('#deploy-note').textContent.includes('is prepared meanwhile')")
         assert page.get_by_role("button", name="Deploy", exact=True).is_enabled()
         picture(page, "desk-light-probation")

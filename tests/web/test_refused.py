@@ -165,7 +165,7 @@ def test_a_client_above_the_rate_limit_must_wait(served: Served) -> None:
     late = next(answer for answer in asked if answer.status == 429)
     refused(served, late, 429, "too-many")
     assert int(late.headers["Retry-After"]) >= 1
-    # Commands are few and looks are many: each has a measure of its own.
+    # Commands are rare and reads are many: each has its own limit.
     assert served.ask("GET", "/api/status", role="often").status == 200
 
 

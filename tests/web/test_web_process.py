@@ -9,12 +9,10 @@ from pathlib import Path
 
 from neverblink.supervisor.config.addresses import WebSettings
 from neverblink.supervisor.store.state_dir import Home
-from neverblink.supervisor.web.web_process import WebProcess
+from neverblink.supervisor.web.web_process import WebProcess, WebProcessSettings
 from tests.whole.live import WITHIN
 
 from ..processes import wait_for_end
-
-SETTINGS = WebSettings("127.0.0.1", 1)
 
 HANGS = "import os, time; os.write(1, b'.'); time.sleep(600)"
 FAILS = "print('cannot: ' + 'x', file=__import__('sys').stderr); raise SystemExit(2)"
@@ -33,7 +31,8 @@ async def until(condition: Callable[[], object]) -> None:
 
 def web_process(tmp: Path, source: str, log: list[str], silent_for: float = 600) -> WebProcess:
     home = Home.open(tmp / "home")
-    return WebProcess(SETTINGS, home, "fox", "1", log.append, (sys.executable, "-c", source), silent_for)
+    settings = WebProcessSettings(str(home.path), "fox", "1", WebSettings("127.0.0.1", 1))
+    return WebProcess(settings, home, log.append, (sys.executable, "-c", source), silent_for)
 
 
 def test_a_hanging_web_process_is_killed_and_replaced(tmp_path: Path) -> None:

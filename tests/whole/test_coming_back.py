@@ -112,7 +112,7 @@ def test_up_adopts_a_running_bot_whose_configuration_is_broken(live: Live, text:
     else:
         toml.write_bytes(text)
     up = live.up(code)
-    up.prints(f"going on by the configuration of release {release}")
+    up.prints(f"using the configuration of release {release}")
     assert live.status()["release"] == release
     live.down()
 

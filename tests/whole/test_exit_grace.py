@@ -107,8 +107,8 @@ def test_down_reports_that_on_stop_still_runs_and_for_how_long(live: Live) -> No
     assert "down has not ended within 1s. The supervisor is alive and goes on with it" in one_line(short)
     assert "kill -INT" in short.err
     down = live.start("down")
-    down.prints("s: the bot's on_stop still runs")
+    down.prints("s: the bot's on_stop is still running")
     gate.touch()
     ended = down.ends()
     assert ended.code == 0, ended
-    assert "waiting for 5s: the bot's on_stop still runs" in ended.out
+    assert "waiting for 5s: the bot's on_stop is still running" in ended.out

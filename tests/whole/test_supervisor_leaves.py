@@ -23,7 +23,7 @@ def test_replacing_the_supervisor_during_a_deployment_misses_no_tick(live: Live)
     bot.supervisor = live.up(bot.first, "--replace")
     left = before.ends()
     assert left.code == 0, left
-    assert "runs on, and the next `neverblink up` comes back to it" in left.out
+    assert "runs on, and the next `neverblink up` adopts it" in left.out
     status = live.status()
     assert status["supervisor"]["pid"] != pid
     assert status["pid"] == leader
@@ -54,7 +54,7 @@ def test_down_with_leave_workers_reports_the_workers_that_keep_running(live: Liv
         refused = live.run(command)
         assert refused.code == 7
         assert f"w1 (pid {leader}, it leads), w2 (pid " in one_line(refused)
-        assert "`neverblink up` comes back to it" in one_line(refused)
+        assert "`neverblink up` adopts it" in one_line(refused)
     bot.up()
     assert live.status()["deployment"]["phase"] == "rehearsing"
     bot.open(new, "load")

@@ -32,13 +32,13 @@ def test_top_shows_a_deployment_a_pause_and_the_death_and_return_of_the_supervis
         top.press("p")
         top.shows("pause the bot? y/n")
         top.press("y")
-        top.shows("fox  paused", "it enters nothing new")
+        top.shows("fox  paused", "no new entries")
         assert live.status()["paused"]
         top.press("d")
         top.shows("in another terminal:  neverblink deploy PATH")
         up.kill()
         up.ends()
-        away = top.shows("the supervisor can't be asked", "the bot ticks on without it")
+        away = top.shows("the supervisor has not answered", "the bot ticks on without it")
         assert "leader    w2" in away
         live.up(second)
         top.shows_no_more("away      ", "q quit")

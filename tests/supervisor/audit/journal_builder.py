@@ -149,7 +149,7 @@ class JournalBuilder:
         return self.frame("tick", timing=timing, **lies)
 
     def receive(self, *keys: str) -> JournalBuilder:
-        """These come in; the next frame says so."""
+        """Receive these events; the next frame records it."""
         self.received += keys
         return self
 
@@ -203,7 +203,7 @@ class JournalBuilder:
         return self.give(to).lead(to, "handoff", release=release, deployment=deployment, blackout=blackout)
 
     def frame(self, kind: Kind, *, applied: Sequence[str] = (), **facts: Any) -> JournalBuilder:
-        """Any frame, true where nothing else is said."""
+        """Any frame; correct by default."""
         timing = Timing(due=self.wall, took=MS, ended=self.wall, mono=self._later())
         fields: dict[str, Any] = {
             "epoch": self.epoch,

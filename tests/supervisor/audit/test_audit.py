@@ -1,4 +1,4 @@
-"""The audit of true journals: what it counts, and what it says of handoffs, events, decisions, windows and spans."""
+"""The audit of correct journals: its counts, and its report on handoffs, events, decisions, windows and spans."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def only(report: AuditReport, invariant: int, text: str) -> None:
     assert text in report.broken[0].text
 
 
-# --- what a true journal says ---
+# --- correct journals ---
 
 
 def test_an_empty_journal_has_no_findings() -> None:
@@ -156,7 +156,7 @@ def test_commands_of_operators_are_not_counted_as_events() -> None:
 
 def test_the_new_worker_applies_events_left_by_the_old_one() -> None:
     builder = JournalBuilder().begin().receive("a", "b").tick().event("a").hand("w2", "v2")
-    # The successor has received all of them itself, and its first frame says so.
+    # The successor has received all of them itself, as its first frame records.
     builder.receive("a", "b", "c").tick().event("b").event("c")
     events = sound(builder).events
     assert (events.received, events.applied, events.waiting) == (3, 3, [])
@@ -208,7 +208,7 @@ def test_decisions_left_open_by_a_dead_leader_are_in_doubt_for_its_successor() -
     builder.lead("w2", "failover").tick()
     decisions = sound(builder).decisions
     assert (decisions.in_doubt, decisions.open) == ([left], [])
-    # The successor died as well, before it had put the record straight: the next one is told again.
+    # The successor died as well, before it closed the decision: it is reported to the next one again.
     builder.lead("w3", "failover", in_doubt=[left]).tick().conclude(left)
     assert sound(builder).decisions.in_doubt == [left]
 

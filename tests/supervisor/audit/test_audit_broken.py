@@ -1,4 +1,4 @@
-"""Each way of being broken, told as one lie in a true life; and that no single change to a journal goes unnoticed."""
+"""Each kind of violation, as one fault in a correct journal; and that every single change to a journal is detected."""
 
 from __future__ import annotations
 
@@ -313,7 +313,7 @@ def test_each_kind_of_break_is_detected_and_named(
 
 
 def test_each_fault_is_reported_once() -> None:
-    """The rest of the journal is judged by itself, however much comes after the fault."""
+    """The rest of the journal is judged independently, however much follows the fault."""
     builder = JournalBuilder().begin().ticks(3)
     del builder.records[-1]
     builder.ticks(20).hand("w2", "v2").ticks(20)

@@ -120,7 +120,7 @@ def test_only_the_end_of_a_long_journal_is_read_and_the_worker_is_known(
     assert newest == list(range(newest[0], 501))
     assert {entry.worker for entry in strip.since()} == {"w2"}
     assert min(shown) > 50
-    # One that looks rarely leaves out what is too far back, and goes on.
+    # A reader that reads rarely skips what is too old, and continues.
     builder.ticks(300)
     write_into(tmp_path / "00000002.journal", builder.records[-300:])
     strip.look()

@@ -20,7 +20,7 @@ CONFIG = Config(Path("/p/neverblink.toml"), "fox", "bot:B", "python3")
 
 
 def bring_up(*says: Any, ends: bool) -> None:
-    """Start a worker that has said all of this, and ended, before anybody looks again."""
+    """Start a worker that has sent all of these messages and ended before the next check."""
     context = FakeBotContext()
 
     class WorkersThatReport(RecordingWorkerPool):

@@ -19,7 +19,7 @@ HOUR = 3600 * S
 
 
 class JournalBuilder:
-    """A leader that is looked at again and again."""
+    """A leader that is checked repeatedly."""
 
     def __init__(self, bounds: HangLimits = BOUNDS, interval: int = 100 * MS) -> None:
         self.watchdog = HangRules(bounds, EVERY)

@@ -1,4 +1,4 @@
-"""halt, settings and commands on the command line, and what `history --commands` says of them."""
+"""halt, settings and commands on the command line, and their rows in `history --commands`."""
 
 from __future__ import annotations
 

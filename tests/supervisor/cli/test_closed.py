@@ -1,4 +1,4 @@
-"""Verbs of a user to whom a home is closed: a plain error that names the owner and the mend."""
+"""Commands by a user without access to the home: a clear error that names the owner and the remedy."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_home_of_another_user_is_reported_with_the_remedy(
 ) -> None:
     home.path.parent.chmod(0o755 if closed == "home" else 0o700)
     if "-f" not in args:
-        # What it imports may be closed to the other user, too.
+        # The other user may lack access to what it imports, too.
         run(*args, "--home", home.path)
     with another_user() as other:
         result = run(*args, "--home", home.path, "--json")

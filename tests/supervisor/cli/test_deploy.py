@@ -77,7 +77,7 @@ STORY: list[Event] = [
 
 @pytest.fixture
 def code(tmp_path: Path) -> Path:
-    """A directory that can be deployed, as far as a look can tell."""
+    """A directory that looks deployable."""
     directory = tmp_path / "v2"
     directory.mkdir()
     (directory / "neverblink.toml").write_text('bot = "bot:Bot"\n')

@@ -1,4 +1,4 @@
-"""diff and check, as far as they need no running bot."""
+"""diff and check without a running bot."""
 
 from __future__ import annotations
 

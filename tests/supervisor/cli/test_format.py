@@ -147,7 +147,7 @@ def test_a_tail_continues_in_the_new_file_after_a_rotation(tmp_path: Path) -> No
     place = tail.place
     assert tail.behind() == 3 + 2 + 2
     assert list(tail.look()) == ["2", "3", "4", "5"]
-    # So does one that is told the place.
+    # So does one that is given the place.
     assert list(LogTail(path, place).look()) == ["2", "3", "4", "5"]
     # Moved to where it is not looked for.
     path.rename(tmp_path / "elsewhere")

@@ -137,7 +137,7 @@ def test_lines_can_be_filtered_by_level_and_worker(home: Home, past: HistoryDb) 
     assert texts(logs(home, "--level", "warning", "--worker", "w1", "--json")) == warned
     assert texts(logs(home, "--level", "error", "--json")) == [*warned[1:], "ERROR w2's"]
     assert texts(logs(home, "-w", "w2", "--json")) == ["ERROR w2's"]
-    # As many as are wanted, and not as many as are looked at.
+    # The limit counts matching lines, not searched ones.
     assert texts(logs(home, "--level", "error", "-n", "1", "--json")) == ["ERROR w2's"]
     unknown = logs(home, "-w", "w7")
     assert unknown.exit_code == Exit.BAD_INPUT

@@ -52,14 +52,14 @@ def test_a_bot_without_incidents_is_shown() -> None:
     assert shown(QUIET) == [
         "foresight running v2",
         "leader w5, pid 4321, python 3.13.1, epoch 7, leads for 3m12s",
-        "tick 1795532399, one every 1s, 192 ticks run by this worker, 0 skipped, latest 0.08 ms late",
+        "tick 1795532399, one every 1s, 192 ticks run by this worker, 0 skipped, worst lateness 0.08 ms",
     ]
 
 
 def test_an_unwritable_or_damaged_journal_is_shown() -> None:
     failing = JournalSeen(3, 4711, "the disk is full: free some space", NOW - 90 * S, 9000, "")
     assert shown(seen(journal=failing))[3:] == [
-        "journal cannot be written for 1m30s, 9,000 frames in no file: the disk is full: free some space"
+        "journal cannot be written for 1m30s, 9,000 frames not written: the disk is full: free some space"
     ]
     mended = JournalSeen(3, 4711, "", 0, 0, "it goes to frame 7, tick 5; segment 2 is damaged at byte 99")
     assert shown(seen(journal=mended))[3:] == [
@@ -73,7 +73,7 @@ def test_the_pause_the_settings_and_the_commands_are_shown() -> None:
     output = shown(seen(state="paused", paused=True, settings=now, commands=("buy", "close")))
     assert output[0] == "foresight paused v2"
     assert output[3:] == [
-        "paused it enters nothing new, its exits go on, until `neverblink resume`",
+        "paused no new entries, exits continue, until `neverblink resume`",
         'settings max_position = 3, mode = "slow"',
         "commands buy, close: see `neverblink commands`",
     ]

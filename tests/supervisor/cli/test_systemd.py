@@ -1,4 +1,4 @@
-"""Under systemd: what the supervisor says to its manager, and the unit that it is run by."""
+"""Under systemd: the supervisor's notifications to its manager, and its unit."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_the_watchdog_is_pinged_by_the_loop_and_not_while_it_hangs(manage: Manag
             assert await asyncio.to_thread(manager.receive) == ["WATCHDOG=1"]
         while not manager.silent():
             pass
-        # The loop hangs from here: this coroutine does not let it go on.
+        # The loop hangs from here on: this coroutine blocks it.
         time.sleep(0.1)  # noqa: ASYNC251
         assert manager.silent()
         assert await asyncio.to_thread(manager.receive) == ["WATCHDOG=1"], "and goes on when the loop does"
@@ -211,7 +211,7 @@ def test_systemd_accepts_the_printed_unit(printed: Printed, tmp_path: Path, user
         timeout=60,
         check=False,
     )
-    # What it says of units that are not ours is not our affair.
+    # Ignore what it reports about units that are not ours.
     ours = [line for line in ran.stderr.splitlines() if unit.name in line]
     assert (ran.returncode, ours) == (0, []), ran.stderr
 
@@ -229,7 +229,7 @@ def test_workers_survive_every_end_of_the_unit(printed: Printed, user: bool) -> 
     # Nothing that would be another world in the unit's next life.
     assert unit.get("PrivateTmp", ["no"]) == ["no"]
     assert not {"PrivateUsers", "PrivateIPC", "PrivateMounts", "RootDirectory", "DynamicUser"} & set(unit)
-    # Longer than the bounds that neverblink keeps by itself: 1m + 1m + 5m + 20s.
+    # Longer than neverblink's own limits: 1m + 1m + 5m + 20s.
     assert int(unit["TimeoutStartSec"][0].removesuffix("s")) > 440
     assert int(unit["TimeoutStopSec"][0].removesuffix("s")) > 300
 
@@ -238,7 +238,7 @@ def test_workers_survive_every_end_of_the_unit(printed: Printed, user: bool) -> 
 def test_a_shutdown_of_the_machine_stops_the_bot_and_a_restart_of_the_unit_does_not(
     printed: Printed, tmp_path: Path, state: str
 ) -> None:
-    """The stop command is run as systemd does it, with a systemctl that says `state`."""
+    """Run the stop command as systemd does, with a systemctl that reports `state`."""
     tools = tmp_path / "tools"
     tools.mkdir()
     (tools / "systemctl").write_text(f"#!/bin/sh\necho {state}\n")

@@ -95,7 +95,7 @@ def test_missed_ticks_are_a_gap_and_skipped_ticks_are_not() -> None:
     assert columns[:5] == [
         Column("w1", 20_000, MS), Column(""), Column(""), Column("w1", 20_000, MS), Column("w1", 20_000, MS, 1),
     ]  # fmt: skip
-    # More than a screenful of holes says no more than a few.
+    # More than a screenful of gaps looks the same as a few.
     assert len(columns) == 5 + 8 + 1
 
 
@@ -125,7 +125,7 @@ def test_a_bot_without_incidents_is_shown() -> None:
         "leader    w5, epoch 7, pid 4321, leads for 3m12s",
         "tick      1795532401, one every 1s",
         "last      no deployment yet",
-        "── ticks: at worst 0.02 ms late, 0.04 ms long ──────────────────────────────────",
+        "── ticks: worst lateness 0.02 ms, longest 0.04 ms ──────────────────────────────",
         "late      ▁▁▁",
         "took      ▁▁▁",
         "          w1",
@@ -181,7 +181,7 @@ def test_on_a_usual_terminal_the_deployment_and_all_warnings_are_visible() -> No
         "1m OPEN, closes in 1m00s",
         "enter (7-1-0) is open for 3 s",
         "and 6 more",
-        "it enters nothing new",
+        "no new entries",
         "slow      it sleeps: xxx",
         "locked    a freeze until Monday, by anna",
         "notify    phone has failed for 9 s: Connection refused",
@@ -205,7 +205,7 @@ def test_workers_differ_by_colour_or_without_colours_by_mark() -> None:
 
 def test_a_missing_supervisor_is_reported_and_ticks_are_still_shown() -> None:
     lines = shown(picture(away="no supervisor runs here", away_for=12 * S))
-    assert lines[1] == "away      the supervisor can't be asked for 12 s; the bot ticks on without it"
+    assert lines[1] == "away      the supervisor has not answered for 12 s; the bot ticks on without it"
     assert lines[2].startswith("leader    w5")
     assert (
         shown(picture(None, away="home x: no supervisor runs here"))[0] == "home x: no supervisor runs here"
@@ -305,7 +305,9 @@ def test_reported_ticks_are_shown_when_the_journal_cannot_be_read() -> None:
     assert [(event.seq, event.worker) for event in seen] == [(5, "w1"), (6, "w1"), (7, "w2"), (7, "w2")]
     assert isinstance(seen[2], LeaderChange)
     there.answered(QUIET)
-    assert shown(there.picture())[4].startswith("── ticks, as reported now and then: at worst 0.07 ms late ─")
+    assert shown(there.picture())[4].startswith(
+        "── ticks, from the leader's reports: worst lateness 0.07 ms ─"
+    )
 
 
 def test_times_are_on_the_clock_of_the_supervisor() -> None:

@@ -68,7 +68,7 @@ class FilesOfAHome:
         return msgspec.json.decode((self.home / "status.json").read_bytes(), type=StatusFile)
 
     async def wait_for_status(self, condition: Callable[[StatusFile], object]) -> StatusFile:
-        """Wait until status.json is as it should be. There is no signal for a changed file, so this polls."""
+        """Wait until status.json meets the condition. There is no signal for a changed file, so this polls."""
         until = time.monotonic() + WITHIN
         while True:
             if (self.home / "status.json").exists() and condition(status := self.status()):

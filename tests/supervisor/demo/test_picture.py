@@ -194,7 +194,7 @@ def wrong(whole: Evidence, **changes: Any) -> tuple[str, ...]:
 
 
 def evidence() -> Evidence:
-    """Everything as it should be."""
+    """Evidence without a fault."""
     fills = [{"fill": "f-1", "size": 2, "order": "o-1"}, {"fill": "f-2", "size": 1, "order": "o-1"}]
     return Evidence(
         played=[played(act) for act in ACTS],

@@ -1,6 +1,6 @@
-"""A supervisor that comes back: real processes, a real lease, and fake workers.
+"""A supervisor that adopts workers: real processes, a real lease, and fake workers.
 
-The supervisor before is a process of its own, which is killed; the one that comes back is the test's own.
+The previous supervisor is a process that is killed; the new one runs in the test.
 """
 
 from __future__ import annotations

@@ -332,7 +332,7 @@ def test_a_follower_on_code_that_was_rolled_back_does_not_lead_when_the_leader_d
         await harness.ask(Deploy(path=str(harness.code("v2", bounds=LONG, stays=True))))
         await in_phase(harness, "probation")
         await harness.ask(Rollback(wait=True))
-        # It was told to leave, and has not heard of it: it follows.
+        # It was asked to leave and has not received that: it follows.
         status = await harness.until(
             lambda status: (
                 status["worker"] == "w1"

@@ -1,4 +1,4 @@
-"""What `up` starts: the release that led last, whatever lies in the project, whatever became of its files."""
+"""What `up` starts: the release that led last, whatever is in the project, whatever happened to its files."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def runs(harness: SupervisorHarness, code: Path, chosen: Chosen | None = None) -
 
 
 def fails(harness: SupervisorHarness, code: Path, chosen: Chosen | None = None) -> None:
-    """An `up` that ends by itself."""
+    """Run an `up` that ends by itself."""
     harness.play(
         lambda harness: asyncio.wait_for(asyncio.shield(harness.exit), harness.within), code, chosen=chosen
     )
@@ -93,7 +93,7 @@ def test_a_rolled_back_release_does_not_lead_after_down_and_up(harness: Supervis
 
 
 def test_a_release_whose_deployment_was_aborted_does_not_lead_after_up(harness: SupervisorHarness) -> None:
-    """Its worker had taken the lease, and died before it could say so. So did the worker before it."""
+    """Its worker had taken the lease and died before it could report it. So did the worker before it."""
     code = harness.code("v1")
     first = runs(harness, code)
     with HistoryDb.open(harness.home.path / "supervisor.db", "fox") as history:
@@ -120,7 +120,7 @@ def test_up_ignores_a_broken_project_unless_from_names_it(harness: SupervisorHar
     assert runs(harness, code) == first
     with pytest.raises(StartFailed):
         fails(harness, code, Chosen(code))
-    # What could not be started has not led, and is nothing to go on with.
+    # A release that could not be started has not led, so it is not the one to continue with.
     assert runs(harness, code) == first
     second = runs(harness, harness.code("v1", tick_ms=30), Chosen(code))
     assert second != first

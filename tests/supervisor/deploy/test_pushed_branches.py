@@ -1,4 +1,4 @@
-"""Branches that deploy: what is said of one that is not the running commit."""
+"""Branches that deploy: the text about one that is not the running commit."""
 
 from __future__ import annotations
 

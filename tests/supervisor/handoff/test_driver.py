@@ -394,7 +394,7 @@ def test_no_worker_leads_when_both_are_dead(drive: Drive) -> None:
     drive.driver.exited("new", "exit 1")
     drive.driver.exited("old", "exit 1")
     assert (drive.end.leader, drive.end.reason) == ("", "exit 1")
-    # The old code goes on from the journal: it can read what is in there.
+    # The old code continues from the journal, which it can read.
     assert drive.notified == ["committed", "reverted"]
 
 

@@ -1,4 +1,4 @@
-"""Who is told, in the tests: a webhook and a mail server on loopback that do what a test wants of them."""
+"""Receivers of notifications: a webhook and a mail server on loopback, with behaviour set by the test."""
 
 from __future__ import annotations
 

@@ -160,7 +160,7 @@ def test_each_kind_of_event_has_its_message(event: events.Event, kind: str | Non
 
 
 def titles(outbox: NotifyQueue, now: int) -> list[str]:
-    """All that is to be sent by `now`, and all of it arrives."""
+    """Everything due by `now`, all of it delivered."""
     found: list[str] = []
     while (message := outbox.take(now)) is not None:
         found.append(message.title)

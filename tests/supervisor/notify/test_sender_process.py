@@ -245,7 +245,7 @@ def test_a_secret_appears_in_no_output(tmp_path: Path) -> None:
         for secret in ("p4ssw0rd", "t0ken", "h1dden", "123456789", "T0kenT0ken"):
             assert secret not in shown
         assert [event.scheme for event in logged.notifier.seen] == ["json", ""]
-        # Nor in what anybody can see of a process.
+        # Nor in what other users can see of a process.
         for process in Path("/proc").iterdir():
             if process.name.isdecimal() and int(process.name) != os.getpid():
                 try:
@@ -263,7 +263,7 @@ def test_a_secret_appears_in_no_output(tmp_path: Path) -> None:
 
 def test_a_supervisor_sends_notifications_about_a_deployment_a_death_and_its_own_end(tmp_path: Path) -> None:
     harness = SupervisorHarness(tmp_path)
-    # What sends is meant to yield to everybody, and on a busy machine it does.
+    # The sender has the lowest priority, so it is slow on a busy machine.
     harness.within = WITHIN
     code = harness.code("v1")
     with Webhook() as hook:

@@ -1,4 +1,4 @@
-"""What is asked of git, with real repositories."""
+"""Queries to git, with real repositories."""
 
 from __future__ import annotations
 

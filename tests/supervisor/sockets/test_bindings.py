@@ -38,7 +38,7 @@ def connects(path: Path) -> bool:
 
 
 class Descriptors:
-    """Says how many are left, and can be waited for."""
+    """Reports how many are left, and can be awaited."""
 
     def __init__(self, free: int) -> None:
         self.free = free
@@ -49,7 +49,7 @@ class Descriptors:
         return self.free
 
     async def becomes(self, free: int) -> None:
-        """Have so many left, and wait until that has been looked at and acted upon."""
+        """Set how many are left, and wait until that has been handled."""
         self.free = free
         for _ in range(2):
             self._looked.clear()

@@ -38,7 +38,7 @@ WITHIN = 30.0
 
 
 class Listening:
-    """A dispatcher that listens on TCP as far as its keys allow."""
+    """A dispatcher that listens on TCP if it has keys."""
 
     def __init__(self, tmp: Path, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         self.tmp = tmp
@@ -58,7 +58,7 @@ class Listening:
         return Answer(command.id, "ok", result={"who": command.who})
 
     def client(self, name: str = "anna", *, server: bytes = b"", let_in: bool = True) -> OnServer:
-        """A client with a key of its own."""
+        """A client with its own key."""
         key = ClientKey(name, new_secret(), server or public_of(self.access.server() or b""))
         if let_in:
             self.access.add(name, key.public)

@@ -69,7 +69,7 @@ class WorkerSocketUnderTest:
         self.worker = self.connect(self.worker_keys.of("w1"))
 
     def connect(self, keys: Keys | None, supervisor: bytes = b"") -> zmq.Socket[bytes]:
-        """The socket of a worker that has these keys; None: of anybody."""
+        """The socket of a worker with these keys; None: without keys."""
         socket = self.context.socket(zmq.DEALER)
         socket.setsockopt(zmq.RCVTIMEO, 5000)
         if keys is not None:
@@ -81,7 +81,7 @@ class WorkerSocketUnderTest:
     async def say(
         self, message: link.WorkerMessage, by: zmq.Socket[bytes] | None = None
     ) -> SupervisorMessage:
-        """Say something, and return the answer."""
+        """Send a message and return the answer."""
         socket = by or self.worker
         socket.send(link.worker_codec.encode(message))
         return supervisor_codec.decode(await asyncio.to_thread(socket.recv))
@@ -145,7 +145,7 @@ def test_a_worker_of_another_bot_is_rejected_with_the_reason(
 
 
 async def heard_of(unwelcome: SupervisorConnection) -> None:
-    """Wait until it is certain that this one is not let in."""
+    """Wait until it is certain that this one is rejected."""
     rang = asyncio.Event()
     asyncio.get_running_loop().add_reader(unwelcome.fd, rang.set)
     while not unwelcome.look():
@@ -164,7 +164,7 @@ def test_a_second_process_with_the_id_of_a_worker_is_rejected_and_the_first_is_u
         answer = await under_test.say(hello(), by=second)
         assert isinstance(answer, link.Rejected)
         assert await under_test.say(report("following"), by=second) == link.Identify()
-        # What is said to the worker goes to the worker, and what it says is heard.
+        # Messages reach the worker, and its messages are received.
         assert under_test.board.send("w1", link.Stop())
         assert supervisor_codec.decode(await asyncio.to_thread(under_test.worker.recv)) == link.Stop()
         assert await under_test.say(hello()) == link.Welcome(1)

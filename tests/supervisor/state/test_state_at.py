@@ -280,7 +280,7 @@ def test_after_a_change_of_the_states_type_it_is_read_by_the_new_one(tmp_path: P
 
 
 def forget_types(journal: Path) -> None:
-    """Make the journal one that an earlier neverblink wrote: its snapshots say neither types nor release."""
+    """Turn the journal into one by an earlier neverblink: its snapshots have neither types nor release."""
     for path in journal.glob("*.journal"):
         data = path.read_bytes()
         written = data[:HEADER_SIZE]

@@ -303,7 +303,7 @@ def test_deployment_numbers_continue_in_a_new_history(path: Path, tmp_path: Path
     assert newest_deployment(path, logs, BOT) == 7
     HistoryDb.set_aside(path, "damaged")
     assert newest_deployment(path, logs, BOT) == 7
-    # The file that was set aside may be unreadable: the logs tell as well.
+    # The file that was set aside may be unreadable: the logs have the warning too.
     for aside in tmp_path.glob("supervisor.db.damaged-*"):
         aside.write_bytes(b"no database")
     assert newest_deployment(path, logs, BOT) == 0

@@ -158,7 +158,7 @@ def test_sockets_connect_in_a_home_with_a_path_of_any_length(tmp_path: Path, len
     path = tmp_path / "h" / ("n" * length)
     home = Home.open(path)
     context = zmq.Context()
-    # Each side has a descriptor of its own, as two processes do.
+    # Each side has its own descriptor, as two processes do.
     with home.sockets() as here, Home(path).sockets() as there:
         with context.socket(zmq.PAIR) as server, context.socket(zmq.PAIR) as client:
             server.bind(here.endpoint("supervisor.sock"))

@@ -1,4 +1,4 @@
-"""As PID 1 the supervisor reaps what lost its parent, and takes no exit status from anybody."""
+"""As PID 1 the supervisor reaps orphans, and takes no exit status from other parts."""
 
 from __future__ import annotations
 

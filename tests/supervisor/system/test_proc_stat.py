@@ -1,4 +1,4 @@
-"""What the kernel says of real processes."""
+"""The kernel's data on real processes."""
 
 from __future__ import annotations
 

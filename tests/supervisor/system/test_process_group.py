@@ -16,7 +16,7 @@ from neverblink.supervisor.system.process_group import MARK, end_group, mark_of
 
 
 class Worker:
-    """A process in a session of its own that starts children, and says their pids."""
+    """A process in its own session that starts children and prints their pids."""
 
     def __init__(self, source: str) -> None:
         self._process = subprocess.Popen(
