@@ -25,8 +25,8 @@ def floats_of_ints(value: Any, like: Any) -> Any:
     if kind is not cast(Any, type(like)) or kind not in (dict, list, tuple) or len(value) != len(like):
         return value
     if kind is dict:
-        return dict(zip(value, map(floats_of_ints, value.values(), like.values()), strict=True))
-    return kind(map(floats_of_ints, value, like))
+        return dict[Any, Any](zip(value, map(floats_of_ints, value.values(), like.values()), strict=True))
+    return cast(Any, kind(map(floats_of_ints, value, like)))
 
 
 @settings(
