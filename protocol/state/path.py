@@ -22,6 +22,7 @@ Path = tuple[Any, ...]
 
 _NAME = re.compile(r"[^.\[\]\"']+")
 _MOST_NAMES = 8
+_LONGEST_SHOWN = 200
 
 
 class BadPath(NeverblinkError):
@@ -75,7 +76,7 @@ def part_of(value: Any, part: Any, where: Path = ()) -> Any:
             for key, one in pairs:
                 if key == part or key_text(key) == key_text(part):
                     return one
-            raise no_part(where, part, (key_text(key) for key, _ in pairs))
+            raise no_part(where, part, (key for key, _ in pairs))
         if key_text(part) in fields:
             return fields[key_text(part)]
         raise no_part(where, part, fields)
@@ -107,7 +108,7 @@ def put(value: Any, path: Path, new: Any, about: TypeSchema, whole: TypeSchema, 
         pair = next((pair for pair in pairs if key_text(pair[0]) == key_text(part)), None)
         if pair is None:
             if rest:
-                raise no_part(where, part, (key_text(key) for key, _ in pairs))
+                raise no_part(where, part, (key for key, _ in pairs))
             return {"$map": [*pairs, [part, new]]}
         pair[1] = put(pair[1], rest, new, below, whole, (*where, part))
         return {"$map": pairs}
@@ -117,13 +118,16 @@ def put(value: Any, path: Path, new: Any, about: TypeSchema, whole: TypeSchema, 
     return {**fields, name: put(fields.get(name), rest, new, below, whole, (*where, part))}
 
 
-def no_part(where: Path, part: Any, known: Iterable[str]) -> BadPath:
+def no_part(where: Path, part: Any, known: Iterable[Any]) -> BadPath:
     """The error for a part that is not there, with the one that was probably meant."""
-    names = list(known)
+    parts = {key_text(one): one for one in known}
+    names = list(parts)
     near = difflib.get_close_matches(key_text(part), names, 1)
     inside_of = f" in {shown(where)}" if where else ""
     if near:
-        return BadPath(f"there is no {shown((part,))}{inside_of}: did you mean {shown((*where, near[0]))}?")
+        return BadPath(
+            f"there is no {shown((part,))}{inside_of}: did you mean {shown((*where, parts[near[0]]))}?"
+        )
     some = ", ".join(names[:_MOST_NAMES]) + (
         f" and {len(names) - _MOST_NAMES} more" if names[_MOST_NAMES:] else ""
     )
@@ -149,7 +153,7 @@ def _index(items: list[Any], part: Any, where: Path) -> int:
         at = int(part)
     except (TypeError, ValueError):
         at = len(items)
-    if isinstance(part, float) or not -len(items) <= at < len(items):
+    if isinstance(part, float | bool) or not -len(items) <= at < len(items):
         length = f"{len(items)} item{'' if len(items) == 1 else 's'}"
         raise BadPath(f"{shown(where) or 'it'} is a list of {length}: there is no {shown((*where, part))}")
     return at
@@ -182,4 +186,5 @@ def _quoted(text: str, at: int) -> tuple[str, int]:
 
 
 def _bad(text: str, at: int, problem: str) -> BadPath:
+    text = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
     return BadPath(f"path {text!r}, at character {at + 1}: {problem}")

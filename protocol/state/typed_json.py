@@ -29,6 +29,7 @@ __all__ = [
     "TypeSchema",
     "from_json",
     "inside",
+    "is_integer",
     "is_scalar",
     "key_text",
     "looked_up",
@@ -40,6 +41,8 @@ TypeSchema = Mapping[str, Any]
 """A JSON Schema, or a part of one."""
 
 ANYTHING: TypeSchema = {}
+
+_MOST_DIGITS = 20
 
 
 class BadStateValue(NeverblinkError):
@@ -173,7 +176,7 @@ def _object_from_json(fields: dict[str, Any], about: TypeSchema, whole: TypeSche
     whole_keys = _keys(about, whole).get("type") == "integer"
     found: dict[Any, Any] = {}
     for name, value in fields.items():
-        key = int(name) if whole_keys and _is_integer(name) else name
+        key = int(name) if whole_keys and is_integer(name) else name
         below = f"{where}.{name}" if where else name
         found[key] = from_json(value, inside(about, whole, name), whole, below)
     return found
@@ -287,8 +290,10 @@ def _may_be(about: TypeSchema, value: Any, *, packed: bool) -> bool:
             return False
 
 
-def _is_integer(text: str) -> bool:
-    return text.removeprefix("-").isdecimal() and text.isascii()
+def is_integer(text: str) -> bool:
+    """Whether text is an integer that msgpack may be able to carry."""
+    digits = text.removeprefix("-")
+    return digits.isdecimal() and text.isascii() and len(digits) <= _MOST_DIGITS
 
 
 def _as_list(key: Any) -> Any:

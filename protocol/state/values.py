@@ -7,9 +7,9 @@ from typing import Any, cast
 import msgspec
 
 from ..frame import Armed, Changes, Schema
-from ..wire import UNDECODABLE
+from ..wire import NOT_ENCODABLE, UNDECODABLE
 from .path import Path, no_part, part_of
-from .typed_json import ANYTHING, TypeSchema, from_json, inside, key_text, to_json
+from .typed_json import ANYTHING, TypeSchema, from_json, inside, is_integer, key_text, to_json
 
 __all__ = ["StagedState", "StateValues", "decode_types"]
 
@@ -97,15 +97,18 @@ class StateValues:
         """The key, in bytes, of the row that a part of a path names. Raises `BadPath`."""
         rows = self.tables[table]
         about = cast("TypeSchema", self.about(table).get("propertyNames", ANYTHING))
-        for said in (part, *([int(part)] if isinstance(part, str) and part.isdecimal() else ())):
-            key = msgspec.msgpack.encode(from_json(said, about, self.types))
+        for said in (part, *([int(part)] if isinstance(part, str) and is_integer(part) else ())):
+            try:
+                key = msgspec.msgpack.encode(from_json(said, about, self.types))
+            except NOT_ENCODABLE:
+                continue
             if key in rows:
                 return key
         for key in rows:
             # A datetime or a Decimal has several forms in bytes.
             if key_text(self.key(table, key)) == key_text(part):
                 return key
-        raise no_part((table,), part, (key_text(self.key(table, key)) for key in list(rows)[:_LOOKED_AT]))
+        raise no_part((table,), part, (self.key(table, key) for key in list(rows)[:_LOOKED_AT]))
 
     def look(self, path: Path) -> Any:
         """The value at a path as JSON. Raises `BadPath`."""

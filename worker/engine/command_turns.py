@@ -99,6 +99,11 @@ class ReceivedCommand(msgspec.Struct):
                 self.answers[key], undo = edit()
             except NeverblinkError as problem:
                 self.refused[key] = RefusedAnswer(problem.message)
+            except Exception as problem:
+                # A value nested too deeply, or a codec of the bot's: what an operator typed must not end the bot.
+                self.refused[key] = RefusedAnswer(
+                    f"the state stays as it was: {type(problem).__name__}: {problem}"
+                )
             else:
                 self.undo.append(undo)
 

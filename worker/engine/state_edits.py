@@ -15,7 +15,15 @@ import msgspec
 
 from ...protocol.errors import NeverblinkError
 from ...protocol.state import path as paths
-from ...protocol.state.typed_json import ANYTHING, TypeSchema, from_json, inside, key_text, to_json
+from ...protocol.state.typed_json import (
+    ANYTHING,
+    TypeSchema,
+    from_json,
+    inside,
+    is_integer,
+    key_text,
+    to_json,
+)
 from ...protocol.state.values import StagedState, StateValues, decode_types
 from ...protocol.wire import MAX_MESSAGE, NOT_ENCODABLE, UNDECODABLE, reason
 from ..model.cells import StateUnreadable
@@ -132,7 +140,7 @@ def _set_row(replica: Replica, path: paths.Path, new: Any, whole: TypeSchema) ->
     rows, there = inside(about, whole, ""), key in table
     before = to_json(msgspec.msgpack.decode(replica.cells.encode(table[key])), rows, whole) if there else None
     if not there and len(path) > 2:
-        raise paths.no_part(path[:1], path[1], [key_text(to_json(item)) for item in table])
+        raise paths.no_part(path[:1], path[1], [to_json(item) for item in table])
     wanted = paths.put(before, path[2:], new, rows, whole, path[:2])
     data = _encoded(wanted, rows, whole, path)
     old_row, touched = table.get(key), dict(table.touched)
@@ -164,11 +172,11 @@ def _key(
     """The row's key that a path names, in the table's own type."""
     part, why = path[1], "it is not a key of this table"
     found: list[Any] = []
-    said = [part, *([int(part)] if isinstance(part, str) and part.removeprefix("-").isdecimal() else ())]
+    said = [part, *([int(part)] if isinstance(part, str) and is_integer(part) else ())]
     for item in said:
         try:
             found.append(decode(msgspec.msgpack.encode(from_json(item, about, whole))))
-        except (*UNDECODABLE, NeverblinkError) as problem:
+        except (*UNDECODABLE, *NOT_ENCODABLE, NeverblinkError) as problem:
             why = reason(problem) if not isinstance(problem, NeverblinkError) else problem.message
     if not found:
         raise StateEditError(f"{paths.shown(path[:2])}: {why}")

@@ -137,6 +137,21 @@ def test_a_raising_on_load_undoes_it_and_leaves_the_next_frames_alone(tmp_path: 
     assert turn.timers == before.timers
 
 
+def test_an_edit_that_fails_in_any_way_is_refused_and_the_bot_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leader = leader_in(tmp_path / "journal")
+
+    def fails(*args: Any) -> Any:
+        raise KeyError("a fault of ours, or of the bot's codec")
+
+    monkeypatch.setattr("neverblink.worker.engine.state_edits.from_json", fails)
+    answered = run(leader, "1", "state-set", path="count", value=7)
+    assert answered.fault == "bad-input"
+    assert "the state stays as it was: KeyError" in answered.error
+    leader.ticks(2)
+
+
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
@@ -150,6 +165,10 @@ def test_a_raising_on_load_undoes_it_and_leaves_the_next_frames_alone(tmp_path: 
         ("nanes", [], "did you mean names?"),
         ("tuples[1]", {"n": 1}, "tuples[1]"),
         ("count[", 1, "at character 7"),
+        ("names[true]", "x", "is a list of 4 items"),
+        ("tuples[[8]]", 1, "tuples[[8]]"),
+        (f"rows.{'9' * 5000}.n", 1, "in rows"),
+        ("rows[100000000000000000000000000]", {"n": 1}, "rows[100000000000000000000000000]"),
     ],
 )
 def test_a_value_that_does_not_fit_is_refused_and_changes_nothing(
