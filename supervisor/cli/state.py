@@ -6,6 +6,7 @@ that is writing; with --server it asks the supervisor there. What changes the st
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -18,7 +19,6 @@ import msgspec
 from ...protocol.commands import (
     Command,
     CompareStates,
-    Fault,
     ImportState,
     RestoreState,
     SetState,
@@ -27,10 +27,11 @@ from ...protocol.commands import (
 )
 from ...protocol.state.diff import FieldDiff, RowsDiff, ValueChange
 from ...protocol.state.typed_json import is_scalar, key_text
+from ...protocol.text import DuplicateKey, refuse_duplicates
 from ...protocol.wire import UNDECODABLE
 from ..api.client import Client, CommandFault, convert
 from ..state.decisions import DecisionSince
-from ..state.document import read_document
+from ..state.document import LARGEST_DOCUMENT, parse_document, read_document
 from ..state.reader import StateComparison, StatePage, StatePoint, StateReader
 from ..system.disk import rename_durably
 from ..system.errors import Refusal
@@ -44,7 +45,7 @@ from .exit_codes import BadInput
 from .operations import seconds
 from .results import say_json
 
-__all__ = ["state"]
+__all__ = ["state", "value_of", "write_export"]
 
 T = TypeVar("T")
 
@@ -126,7 +127,7 @@ def export(context: CommandContext, at: str, output: Path | None) -> Done:
         say_json(document)
         return Done()
     path = context.path(output)
-    _write(path, msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
+    write_export(path, msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
     context.screen.line(f"{context.screen.good('exported')}  {_point(_point_of(document))} to {path}")
     return Done({"path": str(path), "point": document["point"]})
 
@@ -145,8 +146,8 @@ def import_(context: CommandContext, file: Path, yes: bool, why: str, within: st
     with context.client() as client:
         name = _confirmed(context, client, yes, "This replaces the state of {name} by the file's")
         if str(file) == "-" or context.server:
-            text = sys.stdin.buffer.read() if str(file) == "-" else context.path(file).read_bytes()
-            wanted = ImportState(document=_document(text, str(file)), confirm=name, why=why)
+            document = _refusable(lambda: _document(context, file))
+            wanted = ImportState(document=document, confirm=name, why=why)
         else:
             path = str(context.path(file))
             _refusable(lambda: read_document(path))
@@ -200,7 +201,7 @@ def set_(context: CommandContext, path: str, value: str, yes: bool, why: str, wi
     VALUE is JSON (3, true, "text", {"size": 1}) or, where it is not, text. The bot's own type says whether it fits.
     """
     wait, screen = seconds(within), context.screen
-    wanted = _value(value)
+    wanted = value_of(value)
     with context.client() as client:
         name = _confirmed(context, client, yes, f"This sets {path} of {{name}} to {_short(wanted)}")
         request = SetState(path=path, value=wanted, confirm=name, why=why)
@@ -217,14 +218,20 @@ for _verb in (show, at, diff, export, import_, restore, set_):
     state.add_command(_verb)
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_export(path: Path, data: bytes) -> None:
     """Write the file, or leave what was there: half an export must not pass for one."""
-    new = path.with_name(f".{path.name}.new")
+    # Renaming would replace a link, and a pipe or a device, by a file.
+    target = path if path.exists() and not path.is_file() else path.resolve()
+    new = target.with_name(f".{target.name}.new")
     try:
+        if target.exists() and not target.is_file():
+            target.write_bytes(data)
+            return
         new.write_bytes(data)
-        rename_durably(new, path)
+        rename_durably(new, target)
     except OSError as problem:
-        new.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            new.unlink(missing_ok=True)
         raise BadInput(f"{path} cannot be written: {problem.strerror}") from None
 
 
@@ -257,12 +264,12 @@ def _show(context: CommandContext, path: str, at: str, offset: int, limit: int) 
         for line in columns(rows):
             screen.line(line.rstrip())
     elif page.items is not None:
-        if not page.total:
-            screen.line("there is nothing in it")
+        if not page.items:
+            screen.line("there is nothing in it" if not page.total else f"it has {count(page.total, 'item')}")
         for key, value in page.items:
             screen.line(f"{screen.good(key_text(key))}  {_said(value)}")
         last = page.offset + len(page.items)
-        if page.total is not None and (last < page.total or page.offset):
+        if page.items and page.total is not None and (last < page.total or page.offset):
             more = f", go on with --offset {last}" if last < page.total else ""
             screen.line(screen.faint(f"{page.offset + 1:,} to {last:,} of {page.total:,}{more}"))
     else:
@@ -302,7 +309,8 @@ def _preview(screen: Screen, preview: dict[str, Any]) -> None:
     )
     timers = cast("list[str]", preview["timers"])
     if timers:
-        screen.line(f"{count(len(timers), 'timer')} differ: {', '.join(timers[:_LINES])}")
+        differ = "differs" if len(timers) == 1 else "differ"
+        screen.line(f"{count(len(timers), 'timer')} {differ}: {', '.join(timers[:_LINES])}")
     decisions = convert(preview["decisions"], list[DecisionSince])
     if decisions:
         screen.line(
@@ -374,18 +382,20 @@ def _confirmed(context: CommandContext, client: Client, yes: bool, what: str) ->
     return name
 
 
-def _value(text: str) -> Any:
+def value_of(text: str) -> Any:
     try:
-        return msgspec.json.decode(text)
+        value: Any = msgspec.json.decode(text)
     except UNDECODABLE:
         return text
-
-
-def _document(data: bytes, name: str) -> dict[str, Any]:
     try:
-        found: object = msgspec.json.decode(data)
-    except UNDECODABLE as problem:
-        raise BadInput(f"{name} is not JSON: {problem}") from None
-    if not isinstance(found, dict):
-        raise CommandFault(Fault("bad-input", f"{name} is not an exported state"))
-    return cast("dict[str, Any]", found)
+        refuse_duplicates(text.encode())
+    except DuplicateKey as problem:
+        raise BadInput(f"the value: {problem}: give it once") from None
+    return value
+
+
+def _document(context: CommandContext, file: Path) -> dict[str, Any]:
+    """The exported state in a file, or in the standard input."""
+    if str(file) != "-":
+        return read_document(str(context.path(file)))
+    return parse_document(sys.stdin.buffer.read(LARGEST_DOCUMENT + 1), "the standard input")

@@ -19,7 +19,10 @@ from ...protocol.wire import NOT_ENCODABLE, UNDECODABLE, reason
 from ..store.state_dir import Home
 from ..system.errors import Refusal
 
-__all__ = ["read_document", "stage", "staged_from"]
+__all__ = ["LARGEST_DOCUMENT", "parse_document", "read_document", "stage", "staged_from"]
+
+LARGEST_DOCUMENT = 256 * 1024 * 1024
+"""Bytes of JSON. A change of the state takes at most 32 MiB, in a form that is a few times shorter."""
 
 _SUFFIX = ".state"
 _KEPT_FOR = 3600.0
@@ -32,17 +35,33 @@ def read_document(path: str) -> dict[str, Any]:
     if not file.is_absolute():
         raise Refusal("bad-input", f"{path} must be absolute: the supervisor has another working directory")
     try:
-        data = file.read_bytes()
-        found: object = msgspec.json.decode(data)
-        refuse_duplicates(data)
+        # A pipe or a device could keep the supervisor waiting, or reading, for ever.
+        if file.exists() and not file.is_file():
+            what = "a directory" if file.is_dir() else "not a regular file"
+            raise Refusal("bad-input", f"{path} cannot be read: it is {what}")
+        with file.open("rb") as opened:
+            data = opened.read(LARGEST_DOCUMENT + 1)
     except OSError as problem:
         raise Refusal("bad-input", f"{path} cannot be read: {problem.strerror}") from None
+    return parse_document(data, path)
+
+
+def parse_document(data: bytes, name: str) -> dict[str, Any]:
+    """The exported state in `data`, which `name` names in errors. Raises `Refusal`."""
+    if len(data) > LARGEST_DOCUMENT:
+        raise Refusal(
+            "bad-input",
+            f"{name} is larger than {LARGEST_DOCUMENT // 2**20} MiB, the most that can be imported: leave fields out",
+        )
+    try:
+        found: object = msgspec.json.decode(data)
+        refuse_duplicates(data)
     except DuplicateKey as problem:
-        raise Refusal("bad-input", f"{path}: {problem}: give it once") from None
+        raise Refusal("bad-input", f"{name}: {problem}: give it once") from None
     except UNDECODABLE as problem:
-        raise Refusal("bad-input", f"{path} is not JSON: {problem}") from None
+        raise Refusal("bad-input", f"{name} is not JSON: {problem}") from None
     if not isinstance(found, dict):
-        raise Refusal("bad-input", f"{path} is not an exported state: `neverblink state export` writes one")
+        raise Refusal("bad-input", f"{name} is not an exported state: `neverblink state export` writes one")
     return cast("dict[str, Any]", found)
 
 
@@ -94,11 +113,26 @@ def stage(home: Home, staged: StagedState) -> Path:
     return path
 
 
+class _TypeForm(msgspec.Struct, rename={"refers": "$ref", "defs": "$defs"}):
+    """The words of a type's schema that are followed here, and what they lead to."""
+
+    refers: str = ""
+    defs: dict[str, _TypeForm] = {}
+    properties: dict[str, _TypeForm] = {}
+    propertyNames: _TypeForm | bool = True
+    additionalProperties: _TypeForm | bool = True
+    items: _TypeForm | bool = True
+    prefixItems: list[_TypeForm] = []
+    anyOf: list[_TypeForm] = []
+    enum: list[Any] = []
+
+
 def _schema_of(document: dict[str, Any], now: StateValues) -> tuple[Schema, TypeSchema]:
     try:
         point = cast("dict[str, Any]", document.get("point", {}))
         schema = msgspec.convert(point["schema"], Schema) if "schema" in point else now.schema
         types = msgspec.convert(document.get("types", {}), dict[str, Any])
+        msgspec.convert(types, _TypeForm)
     except (*UNDECODABLE, KeyError) as problem:
         raise Refusal("bad-input", f"the document's schema cannot be read: {reason(problem)}") from None
     return schema, types or ANYTHING

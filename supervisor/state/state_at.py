@@ -231,13 +231,18 @@ class _StateWalk(JournalWalk):
         if self._over or state is None or frame.number <= state.number:
             return
         if self._is_past(frame):
-            if not isinstance(self._point, Moment) or state.at:
+            if isinstance(self._point, Seq) and state.seq < 0:
+                self.missed = (
+                    f"tick {self._point.value} is before the bot's first one: that was tick {frame.seq} "
+                    f"({clock(frame.timing.ended)})"
+                )
+            elif state.number < 0 and self._oldest:
+                self.missed = f"the bot began at {clock(frame.timing.ended)}: there is no state before that"
+            elif not isinstance(self._point, Moment) or state.at:
                 self.found = state
             elif not self._oldest:
                 # When the state that the segment opens with was reached, only the segment before says.
                 self.earliest = state
-            elif state.number < 0:
-                self.missed = f"the bot began at {clock(frame.timing.ended)}: there is no state before that"
             else:
                 self.found = state
             self._over = True

@@ -151,6 +151,13 @@ def test_a_time_before_the_bot_began_is_refused(tmp_path: Path) -> None:
         state_at(tmp_path / "journal", Moment(START - 10**9))
 
 
+def test_a_tick_before_the_bots_first_is_refused_with_the_first(tmp_path: Path) -> None:
+    _, history = led(tmp_path / "journal", 5)
+    with pytest.raises(StateNotKnown, match=f"before the bot's first one: that was tick {min(history)}"):
+        state_at(tmp_path / "journal", Seq(5))
+    assert state_at(tmp_path / "journal", Seq(min(history))).seq == min(history)
+
+
 def test_without_a_journal_the_error_names_what_begins_one(tmp_path: Path) -> None:
     with pytest.raises(StateNotKnown, match="neverblink up"):
         state_at(tmp_path, Now())
@@ -237,6 +244,9 @@ def test_values_have_the_names_and_forms_that_their_types_say(tmp_path: Path) ->
         ("rows[9].sise", "did you mean rows[9].size?"),
         ("worth.x", "which has no parts"),
         ("lots[", "at character 6"),
+        ("rows[100000000000000000000000000]", "there is no [100000000000000000000000000] in rows"),
+        (f"rows.{'9' * 5000}", "in rows: it has 9"),
+        ("rows[true]", "there is no [true] in rows"),
         ("zzz", "it has worth, lots, anything, rows"),
     ],
 )
