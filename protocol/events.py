@@ -24,6 +24,7 @@ __all__ = [
     "Event",
     "Heartbeat",
     "HomeChanged",
+    "InboxProblemChanged",
     "JournalChanged",
     "JournalState",
     "LeaderChanged",
@@ -203,6 +204,26 @@ class StateProblemChanged(_Event, frozen=True, tag="state-problem"):
     problem: StateProblem | None = None
 
 
+class InboxProblemChanged(_Event, frozen=True, tag="inbox-problem"):
+    """The leader's inbox loses events, or does so no more.
+
+    It is `full`, and refuses or drops events; or numbers of a stream did not come in time and were given up, which
+    leaves a `gap`. When it is `over`, the counts are of the whole time since it `began`.
+    """
+
+    worker: str
+    release: str
+    kind: Literal["full", "gap"]
+    state: Literal["began", "over"]
+    text: str
+    refused: int = 0
+    """Events not taken: `put` raised `InboxFull`."""
+    dropped: int = 0
+    """Events that waited and were dropped."""
+    missing: int = 0
+    """Numbers that were given up."""
+
+
 class Commanded(_Event, frozen=True, tag="command"):
     """A command was carried out or refused (`outcome` is "ok" or the fault's code)."""
 
@@ -318,6 +339,7 @@ Event = (
     | StartPlanned
     | JournalChanged
     | StateProblemChanged
+    | InboxProblemChanged
     | Commanded
     | Heartbeat
     | OutageChanged

@@ -162,6 +162,8 @@ def level_of_event(event: events.Event) -> Level:
             )
         case events.StateProblemChanged(problem=problem):
             return "error" if problem is not None else "info"
+        case events.InboxProblemChanged(state=state):
+            return "warning" if state == "began" else "info"
         case events.StandbyChanged(state="behind" | "failing"):
             return "warning"
         case events.HomeChanged(state=state):
@@ -212,6 +214,8 @@ def line_of(event: events.Event) -> str:
                 if problem is not None
                 else f"state field {field} reads back as it was written again"
             )
+        case events.InboxProblemChanged():
+            return event.text
         case events.Commanded(outcome="ok", op="status" | "history" | "releases"):
             return ""
         case events.Commanded():

@@ -39,6 +39,7 @@ from .command_relay import CommandRelay
 from .crash_recovery import CrashRecovery
 from .handoffs import Handoffs
 from .hang_monitor import HangMonitor
+from .inbox_health import InboxHealth
 from .journal_health import JournalHealth
 from .leadership import Leadership
 from .outages import Outages
@@ -80,6 +81,7 @@ class LiveBot:
         self.handoffs = Handoffs(state, self.pool, self.standby, self.leadership)
         self._journal = JournalHealth(bus)
         self._state_health = StateHealth(bus)
+        self._inbox_health = InboxHealth(bus, platform.mono)
 
     @property
     def replaceable(self) -> bool:
@@ -206,7 +208,7 @@ class LiveBot:
             return
         if isinstance(message, Failed):
             message = msgspec.structs.replace(message, reason=_in_one_line(message.reason))
-        led = member.leads
+        led, before = member.leads, member.report
         member.take(message, self.state.platform.wall())
         match message:
             case Report():
@@ -215,6 +217,7 @@ class LiveBot:
                 self.pool.remind(member)
                 self._journal.reported(member, message)
                 self._state_health.reported(member, message)
+                self._inbox_health.reported(member, before, message)
             case Suspect():
                 # Messages of the suspected leader come first: the supervisor itself may have been stopped.
                 self.pool.drain()

@@ -51,6 +51,8 @@ class MessageWriter:
                 return self._journal(event)
             case events.StateProblemChanged():
                 return [self._state(event)]
+            case events.InboxProblemChanged():
+                return [self._inbox(event)]
             case events.HomeChanged():
                 return [self._home(event)]
             case events.StandbyChanged():
@@ -141,6 +143,16 @@ class MessageWriter:
         level: Level = "failure" if event.problem.kind == "unreadable" else "warning"
         title = f"state field {field} does not read back as it was written"
         return self._note(event, ("state",), level, title, event.problem.text)
+
+    def _inbox(self, event: events.InboxProblemChanged) -> Note:
+        level: Level = "warning" if event.state == "began" else "success"
+        title = {
+            ("full", "began"): "the inbox is full: events are refused or dropped",
+            ("full", "over"): "the inbox keeps all events again",
+            ("gap", "began"): "numbers are missing in an event stream",
+            ("gap", "over"): "no more numbers are missing in the event streams",
+        }[event.kind, event.state]
+        return self._note(event, ("inbox",), level, title, event.text)
 
     def _home(self, event: events.HomeChanged) -> Note:
         level: Level = "success" if event.state == "remade" else "failure"
