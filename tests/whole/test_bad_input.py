@@ -100,7 +100,7 @@ BAD = {
         loop("def main():\n    for tick in join(Book, tick='10ms'):\n        break"),
         "main",
     ),
-    "a tick that is not a duration": BadCode(ABORTED, ("tick = 'often'",), bot(tick="often")),
+    "a tick that is not a duration": BadCode(ABORTED, ('tick = "often"',), bot(tick="often")),
 }
 
 USUAL = (

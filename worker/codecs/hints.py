@@ -25,10 +25,26 @@ def plain_hint(hint: Any) -> Any:
             hint = typing.get_args(hint)[0]
         elif hasattr(hint, "__supertype__"):
             hint = hint.__supertype__
-        elif type(hint).__name__ == "TypeAliasType":
+        elif _is_alias(hint):
             hint = hint.__value__
+        elif _is_alias(origin := typing.get_origin(hint)):
+            hint = _filled(origin.__value__, typing.get_args(hint))
         else:
             return hint
+
+
+def _is_alias(hint: Any) -> bool:
+    # `type X = …` needs Python 3.12.
+    return type(hint).__name__ == "TypeAliasType"
+
+
+def _filled(generic: Any, arguments: tuple[Any, ...]) -> Any:
+    """The type of a generic alias with its parameters replaced."""
+    try:
+        return generic[arguments]
+    except TypeError:
+        # The alias does not use its parameters.
+        return generic
 
 
 def class_of(hint: Any) -> type[Any] | None:

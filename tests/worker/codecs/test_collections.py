@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter, OrderedDict, defaultdict, deque
 from decimal import Decimal
 from typing import Any, cast
@@ -158,3 +159,13 @@ def test_a_generic_struct_knows_the_codec_of_its_parameter() -> None:
     found = round_trip(Ring[int], Ring(deque([1, 2], maxlen=2)))
     assert found.items == deque([1, 2])
     assert found.items.maxlen == 2
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="the statement `type` needs Python 3.12")
+def test_the_type_that_a_generic_alias_stands_for_has_its_codec() -> None:
+    names: dict[str, Any] = {}
+    exec("type Line[T] = deque[T]", {"deque": deque}, names)
+    value = {"BTC": deque([1.5, 2.5])}
+    found = round_trip(dict[str, names["Line"][float]], value)
+    assert found == value
+    assert type(found["BTC"]) is deque

@@ -88,7 +88,7 @@ def test_an_array_inside_of_other_values_is_found_by_its_declared_type() -> None
         np.str_("é"),
         np.bytes_(b"\xff"),
         np.datetime64("2026-01-01T00:00:00.123456789"),
-        np.datetime64("NaT"),
+        np.datetime64("NaT", "ns"),
         np.timedelta64(5, "ms"),
     ],
     ids=lambda scalar: type(scalar).__name__,
