@@ -164,8 +164,8 @@ def test_a_generic_struct_knows_the_codec_of_its_parameter() -> None:
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="the statement `type` needs Python 3.12")
 def test_the_type_that_a_generic_alias_stands_for_has_its_codec() -> None:
     names: dict[str, Any] = {}
-    exec("type Line[T] = deque[T]", {"deque": deque}, names)
+    exec("type Line[T] = deque[T]\nhint = dict[str, Line[float]]", {"deque": deque}, names)
     value = {"BTC": deque([1.5, 2.5])}
-    found = round_trip(dict[str, names["Line"][float]], value)
+    found = round_trip(names["hint"], value)
     assert found == value
     assert type(found["BTC"]) is deque
