@@ -40,7 +40,9 @@ def read_document(path: str) -> dict[str, Any]:
             what = "a directory" if file.is_dir() else "not a regular file"
             raise Refusal("bad-input", f"{path} cannot be read: it is {what}")
         with file.open("rb") as opened:
-            data = opened.read(LARGEST_DOCUMENT + 1)
+            # `read` reserves as much memory as it is asked for. A file in /proc has no size.
+            size = max(os.fstat(opened.fileno()).st_size, 2**20)
+            data = opened.read(min(size, LARGEST_DOCUMENT) + 1)
     except OSError as problem:
         raise Refusal("bad-input", f"{path} cannot be read: {problem.strerror}") from None
     return parse_document(data, path)
