@@ -319,21 +319,55 @@ def test_the_page_shows_the_state_now_and_at_an_earlier_point(shown: Served, bro
         assert all("404" in complaint for complaint in complaints)
 
 
-def test_the_page_shows_what_a_deployment_would_drop_and_why_it_is_refused(
+def test_the_page_shows_what_a_deployment_would_drop_and_drops_it_only_when_each_field_is_ticked(
     browser: Any, tmp_path: Path
 ) -> None:
     live = Live(tmp_path)
     try:
         here = Served(live)
-        here.up(here.code("v1", SOURCE))
+        source = SOURCE.replace("ticks: int = 0", "ticks: int = 0\n    spread: float = 0.0")
+        here.up(here.code("v1", source))
         live.ticks_on()
-        renamed = live.code("v2", SOURCE.replace("ticks", "turns"))
+        live.ask("state-set", path="spread", value=12.5, confirm="fox")
+        renamed = here.code("v2", source.replace("ticks", "turns").replace("spread", "width"))
+        with open_page(browser, 1280, 900, "light") as (page, _):
+            log_in(page, here.url, here.tokens["viewer"])
+            refused = live.run("deploy", renamed, "--json")
+            assert refused.code == 9, refused
+            expect(page, "document.querySelector('#deployment').dataset.outcome === 'aborted'")
+            assert not page.locator("[data-do=drop]").is_visible(), "a viewer is offered a deployment"
+
         with open_page(browser, 1280, 900, "light") as (page, complaints):
             log_in(page, here.url, here.tokens["operator"])
-            assert live.run("deploy", renamed).code == 9
             expect(page, "document.querySelector('#deployment').dataset.outcome === 'aborted'")
             assert "State: drops ticks = " in page.locator("#deployment .steps").inner_text()
             assert "--drop ticks" in page.locator("#deployment").inner_text()
+
+            offer = page.get_by_role("button", name="Deploy and drop values…")
+            offer.click()
+            expect(page, "document.querySelectorAll('dialog input').length === 2")
+            dialog = page.get_by_role("dialog")
+            go = dialog.get_by_role("button", name="Deploy and drop", exact=True)
+            boxes = dialog.get_by_role("checkbox")
+            assert [box.is_checked() for box in boxes.all()] == [False, False]
+            assert faults(page) == []
+            picture(page, "desk-light-drop")
+            dialog.get_by_label("Drop ticks = ").check()
+            assert go.is_disabled(), "a field is dropped that was not ticked"
+            dialog.get_by_label("Drop spread = 12.5").check()
+            dialog.get_by_role("button", name="Cancel").click()
+            expect(page, "!document.querySelector('dialog')")
+            assert page.locator("#deployment").get_attribute("data-number") == "1"
+
+            offer.click()
+            expect(page, "document.querySelectorAll('dialog input').length === 2")
+            for box in boxes.all():
+                box.check()
+            go.click()
+            expect(page, "document.querySelector('#deployment').dataset.number === '2'")
+            expect(page, "document.querySelector('#deployment').dataset.outcome === 'done'")
+            assert not offer.is_visible()
+            assert live.ask("state", path="width")["value"] == 0.0
             assert complaints == []
     finally:
         live.close()

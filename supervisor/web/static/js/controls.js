@@ -80,6 +80,13 @@ export function controls(me) {
     }
   }
 
+  // Deploys a release, or rolls back to it, and drops these fields of the state.
+  const redeploy = (kind, id, drop) =>
+    act(
+      () => post(kind === "rollback" ? "rollback" : "deploy", { release: id, drop, why: why.value }),
+      () => `${kind === "rollback" ? "Rolling back to" : "Deploying"} ${release(id)}; drops ${drop.join(", ")}.`,
+    );
+
   function report(tone, text) {
     message.hidden = !text;
     message.dataset.tone = tone;
@@ -159,7 +166,7 @@ export function controls(me) {
     );
   }
 
-  return { element, settings: form.element, show };
+  return { element, settings: form.element, show, redeploy: operator ? redeploy : null };
 }
 
 // Which actions the supervisor accepts now, and why not. As in deployments.py: a deployment may be prepared while another

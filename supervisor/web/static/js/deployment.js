@@ -2,6 +2,7 @@
 
 import { get } from "./api.js";
 import { h, put, say, sheet } from "./dom.js";
+import { confirmDrop, refusedFields } from "./drop.js";
 import { step } from "./steps.js";
 import { clock, long, outcome, release, span } from "./words.js";
 
@@ -10,14 +11,16 @@ const USUAL = ["preparing", "rehearsing", "waiting", "transferring", "probation"
 const worthALine = (entry) => entry.step !== "probation";
 const TONES = { done: "good", rehearsed: "good", aborted: "warn", rolled_back: "bad" };
 
-export function deployment() {
+// `redeploy(kind, release, drop)` deploys a release, or rolls back to it, and drops fields; null for who may not.
+export function deployment(redeploy) {
   const title = h("p", { class: "aside small soft" });
   const phases = h("ol", { class: "phases", "aria-label": "Phases" });
   const holding = h("p", { class: "notice", "data-tone": "warn", role: "status", hidden: true });
   const ended = h("p", { class: "notice", role: "status", hidden: true });
+  const drop = h("button", { type: "button", class: "button", hidden: true, "data-do": "drop", onclick: retry }, "Deploy and drop values…");
   const steps = h("ol", { class: "steps", "aria-label": "Steps" });
   const none = h("p", { class: "soft" }, "No deployments yet. The bot runs the release it was started with.");
-  const element = sheet("Deployment", { id: "deployment", aside: title }, none, phases, holding, ended, steps);
+  const element = sheet("Deployment", { id: "deployment", aside: title }, none, phases, holding, ended, drop, steps);
 
   let number = 0;
   let seen = []; // {phase, since, took}
@@ -69,6 +72,17 @@ export function deployment() {
     else if (!under && !number && now.last) load(now.last.deployment).catch(() => {});
   }
 
+  async function retry() {
+    const fields = refusedFields(result, lines);
+    try {
+      const story = await get(`/api/history/${number}`);
+      const names = await confirmDrop(release(story.release), fields);
+      if (names) await redeploy(story.kind, story.release, names);
+    } catch (error) {
+      say(ended, error.message);
+    }
+  }
+
   function what(kind, id, who, why) {
     return `${kind === "rollback" ? "rollback" : "release"} ${release(id)}${who ? ` by ${who}` : ""}${why ? `: ${why}` : ""}`;
   }
@@ -103,6 +117,7 @@ export function deployment() {
       ended.dataset.tone = TONES[result.outcome] === "good" ? "" : TONES[result.outcome];
       say(ended, verdict(result));
     }
+    drop.hidden = !redeploy || !refusedFields(result, lines).length;
     put(
       steps,
       lines.slice(-14).map((line) =>
