@@ -281,6 +281,8 @@ class ImportState(Request, frozen=True, tag="state-import"):
     document: dict[str, Any] = {}
     confirm: str = ""
     """As of `state-restore`."""
+    in_doubt: bool = False
+    """Import although decisions are in doubt: since the export, or of an outage that is not acknowledged."""
 
 
 class SetState(Request, frozen=True, tag="state-set"):
@@ -291,6 +293,8 @@ class SetState(Request, frozen=True, tag="state-set"):
     """As JSON."""
     confirm: str = ""
     """As of `state-restore`."""
+    in_doubt: bool = False
+    """Set it although decisions of an outage that is not acknowledged are in doubt."""
 
 
 class Down(Request, frozen=True, tag="down"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,12 +16,14 @@ import msgspec
 
 from ...protocol.commands import CompareStates, ImportState, RestoreState, SetState, ShowState
 from ...protocol.errors import NeverblinkError
+from ...protocol.link import Doubt
 from ...protocol.state.diff import state_diff
 from ...protocol.state.values import StagedState
+from ...protocol.wire import UNDECODABLE
 from ..bot.bot import LiveBot
 from ..state.decisions import DecisionSince, decisions_since
 from ..state.document import read_document, stage, staged_from
-from ..state.reader import StateReader, point_of
+from ..state.reader import StatePoint, StateReader, point_of
 from ..state.state_at import StateAt
 from ..store.state_dir import Home
 from ..system.errors import Refusal
@@ -30,6 +32,8 @@ from .bot_commands import BotCommands
 __all__ = ["AboutState", "StateCommands"]
 
 AboutState = ShowState | CompareStates | RestoreState | ImportState | SetState
+
+InDoubt = DecisionSince | Doubt
 
 T = TypeVar("T")
 
@@ -62,6 +66,7 @@ class StateCommands:
                 return await self._import(command, once)
             case SetState():
                 self._check(command.confirm)
+                self._check_in_doubt(self._unacknowledged(), command.in_doubt)
                 args = {"path": command.path, "value": command.value}
                 answered = await self._bot_commands.run("state-set", args, once)
                 return {**_answer(answered.value), "seq": answered.seq}
@@ -72,15 +77,7 @@ class StateCommands:
         if command.dry_run:
             return preview
         self._check(command.confirm)
-        if doubts and not command.in_doubt:
-            raise Refusal(
-                "bad-input",
-                f"{_counted(doubts)} since then {'is' if len(doubts) == 1 else 'are'} in doubt: "
-                f"{_named(doubts)}. What became of "
-                f"{'it' if len(doubts) == 1 else 'them'} is in no state: look at the exchange first, then restore with "
-                "--in-doubt (in_doubt: true)",
-                in_doubt=[decision.id for decision in doubts],
-            )
+        self._check_in_doubt(doubts, command.in_doubt, since=" since then")
         staged = found.values.staged(found.timers)
         return {**preview, **await self._put(staged, command.at, once)}
 
@@ -96,6 +93,9 @@ class StateCommands:
                 raise
             raise Refusal("bad-input", problem.message) from None
         self._check(command.confirm)
+        since = await self._read(self._since_export, document)
+        doubts = {doubt.id: doubt for doubt in [*self._unacknowledged(), *since]}
+        self._check_in_doubt(list(doubts.values()), command.in_doubt)
         return await self._put(staged, command.path or "a document", once)
 
     async def _put(self, staged: StagedState, of: str, once: str) -> dict[str, Any]:
@@ -119,7 +119,7 @@ class StateCommands:
     def _preview(self, found: StateAt) -> tuple[dict[str, Any], list[DecisionSince]]:
         now = self._reader.find("")
         decisions = decisions_since(self._home.journal, found.number)
-        doubts = [decision for decision in decisions if decision.outcome == IN_DOUBT]
+        doubts = _in_doubt(decisions)
         diff = state_diff(now.values, found.values, _LISTED)
         timers = sorted(
             name
@@ -136,6 +136,34 @@ class StateCommands:
             "decisions": decisions[-_LISTED:],
             "in_doubt": [decision.id for decision in doubts],
         }, doubts
+
+    def _unacknowledged(self) -> list[InDoubt]:
+        """The decisions in doubt of outages that no operator has acknowledged."""
+        return [doubt for outage in self._bot.outages.unacknowledged for doubt in outage.in_doubt]
+
+    def _since_export(self, document: dict[str, Any]) -> list[DecisionSince]:
+        """The decisions in doubt since an export of this bot; none for an export of another one."""
+        try:
+            point = msgspec.convert(document.get("point"), StatePoint)
+            found = self._reader.find(f"frame:{point.number}")
+        except (*UNDECODABLE, Refusal):
+            return []
+        if point_of(found) != point:
+            return []
+        return _in_doubt(decisions_since(self._home.journal, point.number))
+
+    def _check_in_doubt(self, doubts: Sequence[InDoubt], admitted: bool, since: str = "") -> None:
+        """Refuse a change over decisions in doubt that the operator has not admitted."""
+        if not doubts or admitted:
+            return
+        one = len(doubts) == 1
+        raise Refusal(
+            "bad-input",
+            f"{_counted(doubts)}{since} {'is' if one else 'are'} in doubt: {_named(doubts)}. What became of "
+            f"{'it' if one else 'them'} is in no state: look at the exchange first, then repeat the command with "
+            "--in-doubt (in_doubt: true)",
+            in_doubt=[decision.id for decision in doubts],
+        )
 
     def _check(self, confirm: str) -> None:
         name = self._bot.bus.bot
@@ -154,11 +182,15 @@ def _answer(value: Any) -> dict[str, Any]:
     return {**result, "undo": f"frame:{result.pop('frame', -1)}"}
 
 
-def _counted(doubts: list[DecisionSince]) -> str:
+def _in_doubt(decisions: list[DecisionSince]) -> list[DecisionSince]:
+    return [decision for decision in decisions if decision.outcome == IN_DOUBT]
+
+
+def _counted(doubts: Sequence[InDoubt]) -> str:
     return "1 decision" if len(doubts) == 1 else f"{len(doubts)} decisions"
 
 
-def _named(doubts: list[DecisionSince]) -> str:
+def _named(doubts: Sequence[InDoubt]) -> str:
     named = ", ".join(f"{decision.id} ({decision.name})" for decision in doubts[:_NAMED])
     return named + (f" and {len(doubts) - _NAMED} more" if doubts[_NAMED:] else "")
 

@@ -62,6 +62,7 @@ _yes = click.option("--yes", is_flag=True, help="Do not ask for the bot's name."
 _at = click.option(
     "--at", default="", metavar="POINT", help="At this point of the bot's life (default: now)."
 )
+_in_doubt = click.option("--in-doubt", is_flag=True, help="Also when decisions are in doubt.")
 _limit = click.option("--limit", default=100, show_default=True, help="At most so many rows or items.")
 _offset = click.option("--offset", default=0, help="From this row or item on.")
 
@@ -134,24 +135,26 @@ def export(context: CommandContext, at: str, output: Path | None) -> Done:
 
 @remote_command
 @click.argument("file", type=click.Path(path_type=Path))
+@_in_doubt
 @_yes
 @_why
 @_within
-def import_(context: CommandContext, file: Path, yes: bool, why: str, within: str) -> Done:
+def import_(context: CommandContext, file: Path, in_doubt: bool, yes: bool, why: str, within: str) -> Done:
     """Have the bot's state be what the exported FILE says ("-": standard input). Fields that it leaves out stay.
 
-    It is read with the bot's own types between two turns, and refused as a whole when it does not fit.
+    It is read with the bot's own types between two turns, and refused as a whole when it does not fit. Without
+    --in-doubt it is refused when decisions are in doubt, since the export or of an outage not acknowledged.
     """
     wait = seconds(within)
     with context.client() as client:
         name = _confirmed(context, client, yes, "This replaces the state of {name} by the file's")
         if str(file) == "-" or context.server:
             document = _refusable(lambda: _document(context, file))
-            wanted = ImportState(document=document, confirm=name, why=why)
+            wanted = ImportState(document=document, confirm=name, in_doubt=in_doubt, why=why)
         else:
             path = str(context.path(file))
             _refusable(lambda: read_document(path))
-            wanted = ImportState(path=path, confirm=name, why=why)
+            wanted = ImportState(path=path, confirm=name, in_doubt=in_doubt, why=why)
         result: dict[str, Any] = client.ask(wanted, within=wait + _PREPARED_WITHIN)
     context.screen.line(f"{context.screen.good('imported')}  {_undo(result)}")
     return Done(result)
@@ -192,19 +195,23 @@ def restore(
 @remote_command
 @click.argument("path")
 @click.argument("value")
+@_in_doubt
 @_yes
 @_why
 @_within
-def set_(context: CommandContext, path: str, value: str, yes: bool, why: str, within: str) -> Done:
+def set_(
+    context: CommandContext, path: str, value: str, in_doubt: bool, yes: bool, why: str, within: str
+) -> Done:
     """Have the value at PATH be VALUE: neverblink state set positions.BTC.size 0.5
 
     VALUE is JSON (3, true, "text", {"size": 1}) or, where it is not, text. The bot's own type says whether it fits.
+    Without --in-doubt it is refused when decisions of an outage that is not acknowledged are in doubt.
     """
     wait, screen = seconds(within), context.screen
     wanted = value_of(value)
     with context.client() as client:
         name = _confirmed(context, client, yes, f"This sets {path} of {{name}} to {_short(wanted)}")
-        request = SetState(path=path, value=wanted, confirm=name, why=why)
+        request = SetState(path=path, value=wanted, confirm=name, in_doubt=in_doubt, why=why)
         result: dict[str, Any] = client.ask(request, within=wait)
     screen.line(
         f"{screen.good(result['path'])}  {_short(result['old'])} -> {_short(result['new'])}; {_undo(result)}"

@@ -152,6 +152,43 @@ def test_a_restore_over_decisions_in_doubt_is_refused_and_names_them(live: Live)
     live.down()
 
 
+def test_a_set_and_an_import_over_decisions_in_doubt_are_refused_and_name_them(
+    live: Live, tmp_path: Path
+) -> None:
+    live.up(live.code("one", SOURCE))
+    live.ask("send", name="buy", args={"market": "BTC", "size": 1.0})
+    file = tmp_path / "state.json"
+    assert live.run("state", "export", "-o", file).code == 0
+    live.send("send", name="die in a decision", args={"market": "BTC"})
+    live.event(lambda event: event["outage"]["until"], type="outage")
+    live.ticks_on()
+    [doubt] = live.status()["outages"][0]["in_doubt"]
+    set_pnl, import_it = ("state", "set", "pnl", "7", "--yes"), ("state", "import", file, "--yes")
+
+    for change in (set_pnl, import_it):
+        refused = live.run(*change)
+        assert refused.code == 2, refused
+        text = one_line(refused)
+        assert f"1 decision is in doubt: {doubt['id']} (sell)" in text, text
+        assert "--in-doubt" in text, text
+    answer = live.answer(live.send("state-set", path="pnl", value=7, confirm="fox"))
+    assert answer["error"]["facts"]["in_doubt"] == [doubt["id"]]
+    assert live.book()["pnl"] == 0.0
+
+    assert live.run(*set_pnl, "--in-doubt").code == 0
+    assert live.run(*import_it, "--in-doubt").code == 0
+    assert live.book()["pnl"] == 0.0
+
+    live.ask("acknowledge")
+    assert live.run(*set_pnl).code == 0, "the operator has acknowledged the outage"
+    assert live.run(*import_it).code == 2, "the decision was taken since the export"
+    later = tmp_path / "later.json"
+    later.write_text('{"neverblink": "state", "format": 1, "state": {"pnl": 8}}')
+    assert live.run("state", "import", later, "--yes").code == 0
+    assert live.book()["pnl"] == 8.0
+    live.down()
+
+
 def test_a_value_is_set_by_its_path_and_typed_by_the_bot(live: Live) -> None:
     live.up(live.code("one", SOURCE))
     live.ask("send", name="buy", args={"market": "BTC", "size": 1.0})
