@@ -254,14 +254,20 @@ class Simulation(Generic[S]):
 
     # --- other code, crashes and the end ----------------------------------------------------------------------------
 
-    def hand_over(self, bot: type[Worker[Any]], *, ticks: int = 1) -> str:
+    def hand_over(self, bot: type[Worker[Any]], *, ticks: int = 1, drop: Iterable[str] = ()) -> str:
         """Hand over to the code `bot`, as `neverblink deploy` does; the old code follows until `conclude`.
 
         The old code runs so many ticks more after the new code has loaded the state, as it always does in real life:
         none if it ticks less than once a minute. With `ticks=0` the handoff is at once.
 
+        New code that would lose values of the state is refused, as by `neverblink deploy`. `drop` names the fields
+        whose values may be lost, such as "realised" or "positions.size".
+
         Returns "newest" when a rollback would keep the newest state, else why not. Raises `HandoverFailed`.
         """
+        if isinstance(drop, str):
+            raise SimulationError(f'drop is {drop!r}: expected a list of fields, such as ["{drop}"]')
+        admitted = tuple(drop)
         self.conclude()
         self._deployments += 1
         new = f"w{self._deployments + 1}"
@@ -272,7 +278,7 @@ class Simulation(Generic[S]):
             new,
             self.clock,
             self._processes,
-            lambda: self._spawn(new, bot),
+            lambda: self._spawn(new, bot, admitted),
             min(ticks, _TICKS_WITHIN // self._leading.bot.interval),
         )
         self._handoff = handoff
@@ -389,11 +395,11 @@ class Simulation(Generic[S]):
     def _alive(self) -> list[SimulatedProcess]:
         return [process for process in self._processes.values() if process.runtime.alive]
 
-    def _spawn(self, worker: str, bot: type[Worker[Any]]) -> None:
+    def _spawn(self, worker: str, bot: type[Worker[Any]], drop: tuple[str, ...] | None = None) -> None:
         declared = WorkerBot(bot)
         for warning in declared.warnings:
             warnings.warn(f"bot {declared.name}: {warning}", stacklevel=3)
-        self._processes[worker] = SimulatedProcess(self._world, worker, declared)
+        self._processes[worker] = SimulatedProcess(self._world, worker, declared, drop)
 
     def _next_moment(self) -> int:
         moments = [process.engine.wake_at() for process in self._alive()]

@@ -39,14 +39,26 @@ _ORDERS = 1000
 
 
 class SimulatedProcess:
-    """A worker's process: its bot, its engine, and its messages to the supervisor."""
+    """A worker's process: its bot, its engine, and its messages to the supervisor.
 
-    def __init__(self, world: SimulatedWorld, worker: str, bot: WorkerBot) -> None:
+    `drop` names the fields of the state whose values it may lose; None for the first code, and for a standby.
+    """
+
+    def __init__(
+        self, world: SimulatedWorld, worker: str, bot: WorkerBot, drop: tuple[str, ...] | None = None
+    ) -> None:
         self.worker = worker
         self.bot = bot
         self.runtime = SimulatedRuntime(world, worker)
         me = Assignment(
-            bot=bot.name, worker=worker, release=bot.name, run="", lease="", journal="", pulse=SECOND
+            bot=bot.name,
+            worker=worker,
+            release=bot.name,
+            run="",
+            lease="",
+            journal="",
+            pulse=SECOND,
+            drop=drop,
         )
         self.engine = self.runtime.engine = build_engine(me, bot, self.runtime, imported=0)
         self.engine.replica.verifier.strict = True

@@ -19,7 +19,7 @@ from neverblink.worker import (
     Worker,
     migration,
 )
-from neverblink.worker.testing import HandoverFailed, Simulation
+from neverblink.worker.testing import HandoverFailed, Simulation, SimulationError
 
 SECOND = 1_000_000_000
 
@@ -511,6 +511,41 @@ def test_a_field_with_a_default_needs_no_migration_and_the_old_code_follows() ->
         assert bot.state.sizes == {"BTC": 1.5, "ETH": 9.0}
 
 
+class Renamed(msgspec.Struct):
+    amounts: dict[str, float] = {}
+    fills: Table[str, Fill] = msgspec.field(default_factory=Table)
+
+
+class Renames(Worker[Renamed]):
+    pass
+
+
+def test_a_handover_that_would_lose_a_value_is_refused_unless_drop_names_its_field() -> None:
+    with Simulation(InSizes) as bot:
+        bot.put("BTC", 1.5)
+        for drop in ([], ["amounts"]):
+            with pytest.raises(HandoverFailed, match="the new code would drop sizes = ") as failed:
+                bot.hand_over(Renames, drop=drop)
+        assert "--drop sizes" in failed.value.message
+        bot.ticks(1)
+        assert type(bot.leader) is InSizes
+        assert bot.state.sizes == {"BTC": 1.5}
+        bot.hand_over(Renames, drop=["sizes"])
+        leader: Any = bot.leader
+        assert leader.state.amounts == {}
+        bot.roll_back()
+        assert bot.state.sizes == {"BTC": 1.5}
+        with pytest.raises(SimulationError, match="expected a list of fields"):
+            bot.hand_over(Renames, drop="sizes")
+
+
+def test_a_handover_that_drops_only_a_default_needs_no_drop() -> None:
+    with Simulation(InSizes) as bot:
+        bot.ticks(1)
+        bot.hand_over(Renames)
+        assert type(bot.leader) is Renames
+
+
 def test_a_state_that_the_new_code_cannot_read_fails_with_the_fields_name() -> None:
     class Narrow(msgspec.Struct):
         sizes: dict[str, int] = {}
@@ -555,7 +590,7 @@ def test_a_state_that_becomes_unreadable_in_the_probation_keeps_the_last_readabl
 
     with Simulation(InSizes) as bot:
         bot.put("BTC", 1.5)
-        assert bot.hand_over(Writes) == "newest"
+        assert bot.hand_over(Writes, drop=["fills"]) == "newest"
         bot.put("ETH", 2.5)
         bot.put("SOL", "a lot")
         bot.put("XRP", 3.5)

@@ -15,8 +15,8 @@ const STORY = new Set(["deployment-started", "phase", "step", "output", "deploym
 const PAST = new Set(["deployment-started", "deployment-ended", "command", "outage"]);
 
 function open(me) {
-  const steer = controls(me);
-  const parts = { now: now(), strip: strip(), deployment: deployment(steer.redeploy), controls: steer };
+  const panel = controls(me);
+  const parts = { now: now(), strip: strip(), deployment: deployment(panel.redeploy), controls: panel };
   const held = book();
   const before = past((number) => {
     parts.deployment.load(number).then(() => parts.deployment.element.scrollIntoView({ block: "nearest" }));
