@@ -514,7 +514,7 @@ def test_a_change_in_on_load_is_an_error_that_names_the_field() -> None:
 
 
 @pytest.mark.parametrize(("how", "more"), [({}, 1), ({"ticks": 0}, 0), ({"ticks": 3}, 3)])
-def test_the_old_code_ticks_between_the_copy_and_the_handoff(how: dict[str, int], more: int) -> None:
+def test_the_old_code_ticks_between_the_copy_and_the_handoff(how: dict[str, Any], more: int) -> None:
     with Simulation(Plain) as bot:
         bot.ticks(2)
         bot.hand_over(Other, **how)
