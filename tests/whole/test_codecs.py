@@ -6,6 +6,8 @@ import os
 import signal
 from typing import Any
 
+import pytest
+
 from .bots import bot
 from .live import Live
 
@@ -104,6 +106,7 @@ def test_an_unchanged_deploy_and_a_rollback_lose_nothing_of_values_with_codecs(l
     assert live.audit()["doubled"] == 0
 
 
+@pytest.mark.deep
 def test_after_a_kill_the_journal_has_every_value_with_a_codec(live: Live) -> None:
     live.up(live.code("v0", BOT))
     value(live, "write")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ..matrix import cases
 from .live import Live
 
 _BOT = """
@@ -56,7 +57,7 @@ def _order(live: Live, name: str) -> list[str]:
     return [handler for handler, before in zip(ran, ["", *ran], strict=False) if handler != before]
 
 
-@pytest.mark.parametrize("how", ["stands", "rolled back"])
+@pytest.mark.parametrize("how", cases(["stands", "rolled back"], "rolled back"))
 def test_a_process_that_led_yields_before_it_retires_or_leads_again(live: Live, how: str) -> None:
     live.up(live.code("v0", _code("old")))
     begun = live.begin(live.code("v1", _code("new"), probation="1s" if how == "stands" else "30s"))

@@ -58,7 +58,11 @@ def problem_of(live: Live, *fields: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("name", "fields", "kind"),
-    [("none", "price", "unreadable"), ("default", "groups", "differs"), ("share", "orders copied", "shared")],
+    [
+        ("none", "price", "unreadable"),
+        pytest.param("default", "groups", "differs", marks=pytest.mark.deep),
+        pytest.param("share", "orders copied", "shared", marks=pytest.mark.deep),
+    ],
 )
 def test_the_leader_tells_of_it_within_the_bound(live: Live, name: str, fields: str, kind: str) -> None:
     live.up(live.code("v0", BOT))
@@ -80,6 +84,7 @@ def test_the_leader_tells_of_it_within_the_bound(live: Live, name: str, fields: 
     live.ticks_on()
 
 
+@pytest.mark.deep
 def test_it_is_told_when_the_value_is_right_again(live: Live) -> None:
     live.up(live.code("v0", BOT))
     live.listen()
@@ -139,6 +144,7 @@ def test_a_deployment_is_refused_before_it_begins_and_goes_ahead_when_it_is_mean
     assert live.run("audit", "--json").json["missed"] == 0
 
 
+@pytest.mark.deep
 def test_a_dry_run_says_so_and_finds_out_whether_the_new_code_reads_it(live: Live) -> None:
     live.up(live.code("v0", BOT))
     live.listen()
@@ -193,6 +199,7 @@ def test_a_bot_whose_state_cannot_be_read_goes_on_from_the_newest_that_can_when_
     live.ticks_on()
 
 
+@pytest.mark.deep
 def test_last_readable_changes_nothing_for_a_bot_whose_state_can_be_read(live: Live) -> None:
     code = live.code("v0", BOT)
     live.up(code)
@@ -205,6 +212,7 @@ def test_last_readable_changes_nothing_for_a_bot_whose_state_can_be_read(live: L
     assert live.book()["ticks"] >= before
 
 
+@pytest.mark.deep
 def test_audit_proves_that_what_was_written_can_be_read(live: Live) -> None:
     live.up(live.code("v0", BOT))
     live.ticks_on()
@@ -216,6 +224,7 @@ def test_audit_proves_that_what_was_written_can_be_read(live: Live) -> None:
     assert "read back as their types" in found.out
 
 
+@pytest.mark.deep
 def test_a_wrong_value_that_was_overwritten_before_the_leader_died_costs_nothing(live: Live) -> None:
     live.up(live.code("v0", BOT))
     live.listen()

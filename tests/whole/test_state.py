@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from ..matrix import cases
 from .bots import bot, loop
 from .live import WITHIN, Live, one_line
 
@@ -152,6 +153,7 @@ def test_a_restore_over_decisions_in_doubt_is_refused_and_names_them(live: Live)
     live.down()
 
 
+@pytest.mark.deep
 def test_a_set_and_an_import_over_decisions_in_doubt_are_refused_and_name_them(
     live: Live, tmp_path: Path
 ) -> None:
@@ -260,6 +262,7 @@ def test_an_export_comes_back_by_an_import(live: Live, tmp_path: Path) -> None:
     live.down()
 
 
+@pytest.mark.deep
 def test_a_bot_whose_on_load_raises_keeps_the_state_that_it_had(live: Live) -> None:
     live.up(live.code("one", SOURCE))
     live.ask("send", name="buy", args={"market": "BTC", "size": 1.0})
@@ -301,6 +304,7 @@ WIDER = bot(
 )
 
 
+@pytest.mark.deep
 def test_a_state_of_another_type_is_compared_and_restored_through_the_new_code(live: Live) -> None:
     live.up(live.code("one", SOURCE))
     live.ask("send", name="buy", args={"market": "BTC", "size": 1.0})
@@ -325,6 +329,7 @@ NARROWER = bot(
 )
 
 
+@pytest.mark.deep
 def test_a_state_that_the_running_code_cannot_read_is_refused_with_the_field(live: Live) -> None:
     live.up(live.code("one", SOURCE))
     live.ticks_on()
@@ -352,7 +357,7 @@ def test_a_state_that_the_running_code_cannot_read_is_refused_with_the_field(liv
     live.down()
 
 
-@pytest.mark.parametrize("how", ["cli", "socket"])
+@pytest.mark.parametrize("how", cases(["cli", "socket"], "cli"))
 def test_a_large_table_pages(live: Live, how: str) -> None:
     live.up(live.code("one", SOURCE))
     live.ask("send", name="fill", args={"rows": 2500})
@@ -367,6 +372,7 @@ def test_a_large_table_pages(live: Live, how: str) -> None:
     live.down()
 
 
+@pytest.mark.deep
 def test_a_bot_that_was_killed_shows_the_state_it_will_go_on_with(live: Live) -> None:
     up = live.up(live.code("one", SOURCE))
     live.ask("send", name="buy", args={"market": "BTC", "size": 1.0})
@@ -408,6 +414,7 @@ def test_a_backup_of_a_running_bot_is_a_new_life_elsewhere(live: Live, tmp_path:
         other.close()
 
 
+@pytest.mark.deep
 def test_a_restore_during_a_deployment_is_in_the_new_release_too(live: Live) -> None:
     """It comes while the new worker prepares: that one follows it like any other frame."""
     sleeps = "    def on_start(self):\n        time.sleep(0.5)\n\n    def on_load(self, state):\n"
@@ -426,6 +433,7 @@ def test_a_restore_during_a_deployment_is_in_the_new_release_too(live: Live) -> 
     live.down()
 
 
+@pytest.mark.deep
 def test_a_standby_that_takes_over_has_the_restored_state(live: Live) -> None:
     live.up(live.code("one", SOURCE, standby=1))
     live.event(type="standby", state="ready")
@@ -450,6 +458,7 @@ LOOP = loop(
 )
 
 
+@pytest.mark.deep
 def test_a_bot_that_is_a_loop_is_restored_at_its_next_tick(live: Live) -> None:
     live.up(live.code("one", LOOP, target="main"))
     live.ask("state-set", path="ticks", value=5_000_000, confirm="fox")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from .live import Live
 from .pushing import HANDED, Pushing
 
@@ -94,6 +96,7 @@ def test_a_renamed_field_is_refused_before_the_handoff_and_dropped_only_by_name(
     live.audit()
 
 
+@pytest.mark.deep
 def test_fields_of_structs_in_dicts_and_of_rows_are_refused_and_dropped_by_their_paths(live: Live) -> None:
     ready(live)
     code = live.code("v1", WITHOUT_SIZE)
@@ -106,6 +109,7 @@ def test_fields_of_structs_in_dicts_and_of_rows_are_refused_and_dropped_by_their
     live.down()
 
 
+@pytest.mark.deep
 def test_a_migration_that_renames_the_field_keeps_its_value_and_needs_no_drop(live: Live) -> None:
     ready(live)
     done = live.run("deploy", live.code("v1", MIGRATED))
@@ -130,6 +134,7 @@ def test_up_on_a_stopped_bot_refuses_too_and_check_compares_with_its_journal(liv
     live.audit()
 
 
+@pytest.mark.deep
 def test_a_value_that_appears_after_the_rehearsal_stops_the_handoff(live: Live) -> None:
     """The field holds its default when it is copied; a window keeps the handoff waiting until it does not."""
     late = BEFORE.replace(
@@ -169,6 +174,7 @@ def test_a_push_shows_what_would_be_dropped_and_takes_the_field_as_an_option(liv
     live.down()
 
 
+@pytest.mark.deep
 def test_a_rollback_in_the_probation_keeps_the_old_field_and_the_rehearsal_says_what_it_lacks(
     live: Live,
 ) -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -145,6 +146,7 @@ books = st.builds(
 
 
 @given(one=books, other=books)
+@pytest.mark.deep
 def test_two_states_are_the_same_only_where_nothing_is_listed(one: Before, other: Before) -> None:
     found: StateDiff = state_diff(values(one), values(other))
     assert found.same == (one == other)

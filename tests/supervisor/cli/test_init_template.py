@@ -25,6 +25,7 @@ def python(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.deep
 def test_the_test_of_the_template_passes(project: Path) -> None:
     ran = python(project, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error")
     assert ran.returncode == 0, ran.stdout + ran.stderr
