@@ -62,7 +62,8 @@ class Book(msgspec.Struct):
     flag: bool = False
     raw: bytes = b""
     side: Side = Side.BUY
-    mode: Literal["on", "off", 3] = "on"
+    mode: Literal["on", "off"] = "on"
+    level: Literal[1, 3] = 1
     at: datetime.datetime | None = None
     day: datetime.date | None = None
     wait: datetime.timedelta | None = None
@@ -93,7 +94,7 @@ GOOD: list[tuple[str, Any]] = [
     ("flag", True),
     ("raw", b"\xff"),
     ("side", Side.SELL),
-    ("mode", 3),
+    ("level", 3),
     ("at", datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)),
     ("day", datetime.date(2026, 1, 1)),
     ("wait", datetime.timedelta(seconds=3)),

@@ -69,7 +69,8 @@ class Everything(msgspec.Struct):
     exact: Decimal = Decimal(0)
     id: UUID | None = None
     side: Side = Side.BUY
-    mode: Literal["slow", "fast", 3] = "slow"
+    mode: Literal["slow", "fast"] = "slow"
+    size: Literal[1, 3] = 1
     order: Buy | Sell | None = None
     move: Up | Down = Up()
     level: Level = Level(1.0)
@@ -124,7 +125,8 @@ states = st.builds(
     exact=st.decimals(allow_nan=False, allow_infinity=False),
     id=st.none() | st.uuids(),
     side=st.sampled_from(Side),
-    mode=st.sampled_from(["slow", "fast", 3]),
+    mode=st.sampled_from(["slow", "fast"]),
+    size=st.sampled_from([1, 3]),
     order=st.none() | st.builds(Buy, numbers) | st.builds(Sell, numbers, st.text(max_size=3)),
     move=st.builds(Up, st.integers(0, 9)) | st.builds(Down, st.integers(0, 9), st.text(max_size=3)),
     level=levels,

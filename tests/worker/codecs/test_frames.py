@@ -43,7 +43,7 @@ pd, pl, linear_model = map(_library, ("pandas", "polars", "river.linear_model"))
 @pytest.mark.deep
 def test_the_frames_pass_in_an_environment_that_has_them() -> None:
     make = f'set -eu; root="{ROOT}"; . "$root/bin/environment"; environment frames "$root/.venv-frames"'
-    subprocess.run(["sh", "-c", make], check=True, capture_output=True, timeout=600)
+    subprocess.run(["sh", "-c", make], check=True, capture_output=True, timeout=280)
     python = ROOT / ".venv-frames" / "bin" / "python"
     run = subprocess.run(
         [python, "-m", "pytest", "-q", "-m", "not deep", "-p", "no:cacheprovider", __file__],
@@ -51,7 +51,7 @@ def test_the_frames_pass_in_an_environment_that_has_them() -> None:
         env={**os.environ, "PYTEST_ADDOPTS": ""},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=280,
         check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr

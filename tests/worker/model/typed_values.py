@@ -74,7 +74,8 @@ class Everything(msgspec.Struct):
     cash: Decimal = Decimal(0)
     side: Side = Side.BUY
     level: Level = Level.LOW
-    mode: Literal["on", "off", 3] = "on"
+    mode: Literal["on", "off"] = "on"
+    rank: Literal[1, 3] = 1
     items: list[int] = []
     pair: tuple[int, str] = (0, "")
     run: tuple[float, ...] = ()
@@ -118,7 +119,8 @@ right_values: dict[str, st.SearchStrategy[Any]] = {
     "cash": st.decimals(allow_nan=False),
     "side": st.sampled_from(Side),
     "level": st.sampled_from(Level),
-    "mode": st.sampled_from(["on", "off", 3]),
+    "mode": st.sampled_from(["on", "off"]),
+    "rank": st.sampled_from([1, 3]),
     "items": st.lists(_WHOLE, max_size=5),
     "pair": st.tuples(_WHOLE, st.text()),
     "run": st.lists(_REALS, max_size=4).map(tuple),
