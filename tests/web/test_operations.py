@@ -93,7 +93,7 @@ def test_events_resume_after_the_last_event_id(served: Served) -> None:
     with served.events("?topics=command", **{"Last-Event-ID": first}) as stream:
         assert next(stream)[0] == "begin"
         assert next(stream)[2]["op"] == "resume"
-    with served.events(**{"Last-Event-ID": "somebody-else-1"}) as stream:
+    with served.events(**{"Last-Event-ID": "another-web-process-1"}) as stream:
         assert next(stream)[0] == "reset"
 
 

@@ -87,8 +87,10 @@ class JournalWriter:
         self._try_at = 0
         self._wait = _TRY_AFTER
         self._look_at = 0
-        self._unseen = False
-        """Since this worker leads, it was not looked at what the segment at hand opens with."""
+        self._frames_until_look = 0
+        """So many frames from now on, the opening of the segment at hand is read; 0 when it was, or need not be."""
+        self._unread = False
+        """The opening of the segment at hand is to be read."""
         self._foreign = False
         """The segment at hand opens with a state of another schema, or does not say its types."""
 
@@ -100,7 +102,8 @@ class JournalWriter:
         self._wait, self._try_at = _TRY_AFTER, 0
         self._look_at = self._mono() + _LOOK_EVERY
         self._set_position(self._journal.position)
-        self._unseen = self.has_work = True
+        # Not before the first turn, the frame after that of `on_lead`: no worker ticks until then.
+        self._frames_until_look = 2
         if problem:
             self._fails(problem, written)
 
@@ -126,6 +129,10 @@ class JournalWriter:
             else:
                 if position.offset >= self._full_at:
                     self.has_work = True
+                if self._frames_until_look and kind is RecordKind.FRAME:
+                    self._frames_until_look -= 1
+                    if self._frames_until_look == 0:
+                        self._unread = self.has_work = True
         if self.failing is not None and kind is RecordKind.FRAME:
             self.unwritten += 1
         return position
@@ -169,7 +176,8 @@ class JournalWriter:
     def _set_position(self, position: Position) -> None:
         """Continue the journal at `position`."""
         self._position = position
-        self._unseen = self._foreign = False
+        self._frames_until_look = 0
+        self._unread = self._foreign = False
         self._full_at = position.opening + max(self._limits.segment, position.opening)
         self.has_work = position.offset >= self._full_at
 
@@ -189,8 +197,8 @@ class JournalWriter:
 
     def _full(self, times: int) -> bool:
         """Whether the segment is to be followed by another one: it is large, or in another schema than what comes."""
-        if self._unseen:
-            self._unseen = False
+        if self._unread:
+            self._unread = False
             self._foreign = self._opens_foreign()
         if self._foreign:
             return True

@@ -28,6 +28,7 @@ from neverblink.supervisor.state.reader import StateReader
 from neverblink.supervisor.state.state_at import StateAt, StateNotKnown, state_at
 from neverblink.supervisor.store.state_dir import Home
 from neverblink.worker import Table, Worker
+from neverblink.worker.journal.directory import JournalDirectory
 from tests.worker.file_limit import file_size_limit
 from tests.worker.journaling_leader import START, Book, JournalingLeader, Keeps, Row
 
@@ -326,6 +327,33 @@ def test_the_next_leader_writes_the_types_at_once(tmp_path: Path) -> None:
     assert state_at(journal, Now()).values.look(parse("rows[9].size")) == "1.50"
     JournalingLeader(journal, KeepsOdd, worker="w3", at=START + 2 * 10**9).ticks(5)
     assert len(list(journal.glob("*.journal"))) == segments + 1, "it begins one for each leader"
+
+
+def test_no_journal_is_read_between_the_takeover_and_the_first_tick(tmp_path: Path) -> None:
+    """No worker ticks in that time, so the look at the segment's types waits."""
+    directory = tmp_path / "journal"
+    JournalingLeader(directory, KeepsOdd).ticks(3).stop()
+    forget_types(directory)
+    happened: list[str] = []
+
+    class Noted(KeepsOdd):
+        def on_lead(self, in_doubt: Any) -> None:
+            happened.append("on_lead")
+
+        def on_tick(self, tick: Any) -> None:
+            happened.append("on_tick")
+            super().on_tick(tick)
+
+    class NotedJournal(JournalDirectory):
+        def read(self, *where: Any, **how: Any) -> Any:
+            happened.append("read")
+            return super().read(*where, **how)
+
+    journal = NotedJournal(directory, "process")
+    JournalingLeader(directory, Noted, worker="w2", at=START + 32_000_000, journal=journal).ticks(5).stop()
+    taken_over = happened.index("on_lead")
+    assert happened[taken_over + 1] == "on_tick"
+    assert "read" in happened[taken_over:], "it looks at the types once, and after the first tick"
 
 
 def test_a_point_is_written_as_people_name_it(tmp_path: Path) -> None:
