@@ -226,7 +226,11 @@ def test_garbage_and_100_mb_frames_on_the_request_socket_do_no_harm(lasting: Liv
             socket.setsockopt(zmq.LINGER, 1000)
             socket.connect(lasting.endpoint(name))
             for data in junk:
-                socket.send(data)
+                try:
+                    socket.send(data, zmq.NOBLOCK)
+                except zmq.Again:
+                    # ZeroMQ ends a connection between two kinds of socket that do not match, and keeps none to send to.
+                    break
     lasting.ticks_on()
     assert lasting.run("status").code == 0
 
