@@ -19,7 +19,14 @@ from neverblink.worker.testing import Simulation
 
 from ..worker.standalone_process import LOOPING, StandaloneProcess
 
-GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "authors.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+FIRST = (DOCS / "authors.md").read_text(encoding="utf-8")
+PAGES = {
+    page: (DOCS / "authors" / page).read_text(encoding="utf-8")
+    for page in re.findall(r"^\d+\. \[.+?\]\(authors/([\w-]+\.md)\)", FIRST, re.MULTILINE)
+}
+"""The pages of the guide after the first one, in the order in which that one lists them."""
+GUIDE = "\n".join([FIRST, *PAGES.values()])
 BLOCKS = re.findall(r"^```python\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
 
 OUTSIDE = """
@@ -48,7 +55,7 @@ def _module() -> ModuleType:
     sys.modules[module.__name__] = module
     exec(OUTSIDE, vars(module))
     for number, block in enumerate(BLOCKS, 1):
-        exec(compile(block, f"authors.md, block {number}", "exec", dont_inherit=True), vars(module))
+        exec(compile(block, f"the author's guide, block {number}", "exec", dont_inherit=True), vars(module))
     return module
 
 
@@ -121,9 +128,16 @@ def test_every_public_name_is_documented() -> None:
         assert re.search(rf"\b{name}\b", GUIDE), name
 
 
-def test_the_contents_link_to_all_headings() -> None:
-    headings = re.findall(r"^## (.+)$", GUIDE, re.MULTILINE)
-    links = re.findall(r"^- \[(.+?)\]\(#(.+?)\)$", GUIDE, re.MULTILINE)
-    assert links == [
-        (heading, re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")) for heading in headings
-    ]
+def test_the_first_page_lists_every_page_of_the_guide() -> None:
+    assert set(PAGES) == {path.name for path in (DOCS / "authors").glob("*.md")}
+
+
+@pytest.mark.parametrize("page", ["authors.md", *PAGES])
+def test_the_contents_of_a_page_link_to_all_its_headings(page: str) -> None:
+    text = PAGES.get(page, FIRST)
+    headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    links = re.findall(r"^- \[(.+?)\]\(#(.+?)\)$", text, re.MULTILINE)
+    if len(headings) > 1 or links:
+        assert links == [
+            (heading, re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")) for heading in headings
+        ]

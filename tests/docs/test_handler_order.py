@@ -1,4 +1,4 @@
-"""The order of handlers in docs/authors.md is what the shipped code does; `--rewrite` draws it again.
+"""The order of handlers in docs/authors/turns.md is what the shipped code does; `--rewrite` draws it again.
 
 The diagram comes from the table of the machine `Seat`: every rule is tried on every kind of seat. The stories come from
 simulations, which run the shipped engine.
@@ -21,7 +21,7 @@ from neverblink.protocol.seat_events import Role
 from neverblink.worker import Tick, Worker
 from neverblink.worker.testing import HandoverFailed, Simulation
 
-PAGE = Path(__file__).parents[2] / "docs" / "authors.md"
+PAGE = Path(__file__).parents[2] / "docs" / "authors" / "turns.md"
 
 # --- the machine ---
 
@@ -245,13 +245,15 @@ def test_the_page_shows_the_order_of_handlers_as_it_is(rewrite: bool) -> None:
     page = PAGE.read_text(encoding="utf-8")
     drawn = f"{table()}\n\n{diagram()}"
     before, begin, rest = page.partition("<!-- order of handlers -->")
-    assert begin, "docs/authors.md: expected a line <!-- order of handlers -->"
+    assert begin, "docs/authors/turns.md: expected a line <!-- order of handlers -->"
     shown, end, after = rest.partition("<!-- end -->")
-    assert end, "docs/authors.md: expected <!-- end --> after the order of handlers"
+    assert end, "docs/authors/turns.md: expected <!-- end --> after the order of handlers"
     if rewrite:
         PAGE.write_text(f"{before}{begin}\n{drawn}\n{end}{after}", encoding="utf-8")
     else:
-        assert shown.strip() == drawn, "docs/authors.md shows another order: pytest --rewrite draws it again"
+        assert shown.strip() == drawn, (
+            "docs/authors/turns.md shows another order: pytest --rewrite draws it again"
+        )
 
 
 def test_every_handler_that_is_not_a_turn_of_its_own_is_in_it() -> None:

@@ -20,7 +20,14 @@ from neverblink.supervisor.hook.pushed_refs import OPTIONS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE = (DOCS / "trouble.md").read_text(encoding="utf-8")
-PAGES = ["README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in sorted(DOCS.glob("*.md")))]
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    *(
+        str(path.relative_to(DOCS.parent))
+        for path in sorted([*DOCS.glob("*.md"), *DOCS.glob("authors/*.md")])
+    ),
+]
 
 
 def quoted(page: str) -> list[str]:

@@ -137,7 +137,7 @@ class Inbox:
 
         `key` identifies the event at its source (a fill's id, for example): the same key put again, here or in
         another process, is dropped. `n` is the event's number in `stream`, where its source numbers what it sends: one
-        more than that of the event before it. Such events are applied by their numbers; see `docs/authors.md`.
+        more than that of the event before it. Such events are applied by their numbers; see `docs/authors/events.md`.
 
         Raises `EventError` when the key is not a string or the event cannot be encoded, and `InboxFull` when the inbox
         is full.
