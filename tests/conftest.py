@@ -9,11 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
-# How long an example takes depends on the machine and its load.
-settings.register_profile("neverblink", deadline=None)
-settings.load_profile("neverblink")
+from .examples import use_profile
 
 ROOT = Path(__file__).resolve().parent.parent
 _SUMMARY = "summary line"
@@ -36,6 +33,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=1,
         help="how often each phase is tried in tests/whole/test_supervisor_killed.py; a thorough run takes 20",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    use_profile(deep=str(config.getoption("markexpr")) != "not deep")
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ..examples import examples
 from ..protocol.codecs import damaged, garbage
 from .targets import FILES, TARGETS
 
@@ -54,9 +55,7 @@ def run(name: str, data: bytes) -> None:
 
 
 @each
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
+@settings(max_examples=examples(25), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(data=st.data())
 def test_a_decoder_raises_only_its_documented_errors(name: str, data: st.DataObject) -> None:
     whole = TARGETS[name].whole

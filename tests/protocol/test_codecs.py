@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from neverblink.protocol import link, stream
 from neverblink.protocol.wire import MessageCodec, WireError
 
+from ..examples import examples
 from .codecs import damaged, garbage, kinds, messages, tag_of
 
 CODECS: dict[str, tuple[MessageCodec[Any], Any]] = {
@@ -28,7 +29,7 @@ CODECS: dict[str, tuple[MessageCodec[Any], Any]] = {
     [(codec, kind) for codec, union in CODECS.values() for kind in kinds(union)],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )
-@settings(max_examples=10)
+@settings(max_examples=examples(10))
 @given(data=st.data())
 def test_every_message_comes_back(
     codec: MessageCodec[Any], kind: type[msgspec.Struct], data: st.DataObject
@@ -38,7 +39,7 @@ def test_every_message_comes_back(
 
 
 @pytest.mark.parametrize(("codec", "union"), CODECS.values(), ids=CODECS)
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(data=st.data())
 def test_garbage_never_raises_anything_but_wire_error(
     codec: MessageCodec[Any], union: Any, data: st.DataObject

@@ -26,6 +26,7 @@ from neverblink.protocol.commands import (
 )
 from neverblink.protocol.wire import API
 
+from ..examples import examples
 from .codecs import anything, damaged, garbage, kinds, messages, tag_of
 
 commands_ = messages(Command)
@@ -34,7 +35,7 @@ each = pytest.mark.parametrize("kind", kinds(Command), ids=lambda kind: kind.__n
 
 
 @each
-@settings(max_examples=15)
+@settings(max_examples=examples(15))
 @given(data=st.data())
 def test_every_command_comes_back_in_either_language(kind: Any, data: st.DataObject) -> None:
     command = data.draw(messages(kind))
@@ -44,14 +45,14 @@ def test_every_command_comes_back_in_either_language(kind: Any, data: st.DataObj
     assert decode_command(memoryview(packed(command))) == command
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(garbage | damaged(commands_.map(encode_command)) | damaged(commands_.map(packed)))
 def test_garbage_never_raises_anything_but_bad_request(data: bytes) -> None:
     with suppress(BadRequest):
         assert isinstance(decode_command(data), get_args(Command))
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(garbage | st.text(max_size=40).map(str.encode) | damaged(messages(Answer).map(encode_answer)))
 def test_garbage_is_refused_as_an_answer(data: bytes) -> None:
     with suppress(BadRequest):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from neverblink.protocol.commands import Pause, Send
 from neverblink.protocol.control import LONGEST_ID, MOST_COMMANDS, ControlError, parse
 
+from ..examples import examples
 from .codecs import damaged, garbage
 
 PAUSE = b'{"id": "1", "op": "pause", "why": "thin"}'
@@ -89,7 +90,7 @@ def test_the_digest_of_a_command_does_not_depend_on_its_formatting() -> None:
     assert parse(b'{"id":"1","op":"pause"}').wanted[0].digest != one.digest
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(garbage | damaged(st.just(b"[" + PAUSE + b"," + PAUSE + b"]")) | st.text(max_size=30).map(str.encode))
 def test_garbage_raises_only_control_error(data: bytes) -> None:
     try:

@@ -19,13 +19,14 @@ from neverblink.protocol.events import (
     topic_of,
 )
 
+from ..examples import examples
 from .codecs import damaged, garbage, kinds, messages
 
 each = pytest.mark.parametrize("kind", kinds(Event), ids=lambda kind: kind.__name__)
 
 
 @each
-@settings(max_examples=15)
+@settings(max_examples=examples(15))
 @given(data=st.data())
 def test_every_event_comes_back_under_its_topic(kind: Any, data: st.DataObject) -> None:
     event = data.draw(messages(kind))
@@ -36,7 +37,7 @@ def test_every_event_comes_back_under_its_topic(kind: Any, data: st.DataObject) 
     assert {"type", "bot", "at"} <= raw.keys()
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(garbage | damaged(messages(Event).map(encode_event)))
 def test_garbage_never_raises_anything_but_a_neverblink_error(data: bytes) -> None:
     with suppress(NeverblinkError):

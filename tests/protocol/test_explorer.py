@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from .composed import Model
@@ -78,7 +78,6 @@ def test_no_interleaving_breaks_a_rule_with_a_standby(
 
 @pytest.mark.parametrize("spare", [False, True], ids=["two workers", "three workers"])
 @given(data=st.data())
-@settings(max_examples=100, deadline=None)
 def test_no_long_walk_breaks_a_rule(spare: bool, data: st.DataObject) -> None:
     """Deeper than the explorer goes, and past the deployment's end. With a spare, which the handoff does not know."""
     model = Model(Machines(), spare=spare)

@@ -44,6 +44,7 @@ from neverblink.protocol.journal import (
 )
 from neverblink.protocol.wire import WireError
 
+from ..examples import examples
 from .codecs import damaged, garbage, messages
 
 RECORDS = [
@@ -226,7 +227,7 @@ def test_a_snapshot_without_later_fields_is_read() -> None:
 # --- read piece by piece ---
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(st.lists(st.integers(1, 30), max_size=12), st.integers(HEADER_SIZE, len(SEGMENT)), st.booleans())
 def test_the_records_do_not_depend_on_the_size_of_the_pieces(sizes: list[int], end: int, flip: bool) -> None:
     data = bytearray(SEGMENT[:end])
@@ -254,7 +255,7 @@ def test_records_after_damage_are_found() -> None:
 
 
 @each
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(data=st.data())
 def test_every_payload_comes_back(kind: Any, decode: Callable[[bytes], Any], data: st.DataObject) -> None:
     payload = data.draw(messages(kind))
@@ -262,7 +263,7 @@ def test_every_payload_comes_back(kind: Any, decode: Callable[[bytes], Any], dat
 
 
 @each
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(data=st.data())
 def test_garbage_never_raises_anything_but_wire_error(
     kind: Any, decode: Callable[[bytes], Any], data: st.DataObject

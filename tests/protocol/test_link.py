@@ -13,6 +13,7 @@ from neverblink.protocol import link
 from neverblink.protocol.frame import Schema
 from neverblink.protocol.wire import MessageCodec, VersionRange, WireError
 
+from ..examples import examples
 from .codecs import kinds, messages, tag_of
 
 
@@ -28,7 +29,7 @@ from .codecs import kinds, messages, tag_of
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )
-@settings(max_examples=5)
+@settings(max_examples=examples(5))
 @given(data=st.data())
 def test_every_message_is_a_map_with_its_tag(
     codec: MessageCodec[Any], kind: type[msgspec.Struct], data: st.DataObject

@@ -428,7 +428,7 @@ def lived(steps: list[Step]) -> JournalBuilder:
     return builder.ticks(2)
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(STEPS)
 def test_a_correct_journal_is_always_ok(steps: list[Step]) -> None:
     builder = lived(steps)
@@ -442,7 +442,7 @@ def test_a_correct_journal_is_always_ok(steps: list[Step]) -> None:
     assert report.events.waiting == []
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(STEPS, st.sampled_from(("drop", "swap", "repeat", "rewrite")), st.randoms(use_true_random=False))
 def test_every_single_change_to_a_correct_journal_is_detected(
     steps: list[Step], how: str, chance: Any

@@ -211,7 +211,7 @@ def test_a_journal_on_disk_gives_the_same_audit_as_in_memory(journal: Path) -> N
     assert (report.ticks, report.last) == (14, 1014)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_every_flipped_bit_is_detected(journal: Path, where: float, bit: int) -> None:
     body = journal.read_bytes()

@@ -26,6 +26,8 @@ from neverblink.worker import Cell, Codec
 from neverblink.worker.model.cells import Cells, StateError, StateUnreadable
 from neverblink.worker.model.verifier import Verifier
 
+from ...examples import examples
+
 CODECS = [Codec(Fraction, lambda f: [f.numerator, f.denominator], lambda pair: Fraction(*pair))]
 
 
@@ -141,7 +143,7 @@ def plain(value: Any) -> Any:
     return name, repr(whole)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(st.data())
 def test_what_the_leader_lets_pass_every_process_has_as_it_was_written(data: st.DataObject) -> None:
     kinds = data.draw(st.lists(KINDS, min_size=1, max_size=3))

@@ -17,6 +17,7 @@ from neverblink.worker.codecs.numpy_codec import bind
 from neverblink.worker.model.cells import Cells, StateError, StateUnreadable
 from neverblink.worker.model.shape import Shape, StateTypeError
 
+from ...examples import examples
 from .round_trip import round_trip, state_with
 
 RECORDS = np.dtype([("price", "<f8"), ("side", "S1"), ("levels", ">i4", (2, 3)), ("inner", [("a", "?")])])
@@ -37,7 +38,7 @@ def same(found: Any, value: Any) -> None:
     assert found.flags.f_contiguous == value.flags.f_contiguous or not value.flags.forc
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(arrays.arrays(DTYPES, arrays.array_shapes(min_dims=0, min_side=0, max_dims=3, max_side=3)))
 def test_every_array_without_objects_comes_back_byte_by_byte(array: Any) -> None:
     same(round_trip(np.ndarray, array), array)

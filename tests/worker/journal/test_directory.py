@@ -28,6 +28,7 @@ from neverblink.protocol.journal import (
 from neverblink.worker.journal.directory import JournalDirectory
 from neverblink.worker.journal.interfaces import Journal, NoJournal, SegmentEnd
 
+from ...examples import examples
 from ..file_limit import file_size_limit
 
 FRAME, SNAPSHOT, OPENED, CLOSED = (
@@ -229,7 +230,7 @@ writes = st.one_of(
 )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(writes, max_size=25))
 def test_every_later_leader_reads_what_was_reported_as_written(
     tmp_path_factory: pytest.TempPathFactory, story: list[tuple[str, int]]

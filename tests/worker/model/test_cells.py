@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from neverblink.protocol.frame import NOTHING, Changes
@@ -139,7 +139,6 @@ def move(state: Book, kind: str, name: str, value: float) -> None:
         state.count += 1
 
 
-@settings(deadline=None)
 @given(moves)
 def test_a_follower_that_applied_every_boundary_has_the_leaders_state(
     made: list[tuple[str, str, float]],

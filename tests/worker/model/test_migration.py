@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from neverblink.protocol.frame import Changes, Schema
@@ -200,7 +200,6 @@ def move(state: Old, kind: str, market: str, value: int) -> None:
         state.levels[market] = value
 
 
-@settings(deadline=None)
 @given(moves, moves)
 def test_a_follower_on_newer_code_has_the_migrated_state_at_every_boundary(
     before: list[tuple[str, str, int]], after: list[tuple[str, str, int]]

@@ -14,6 +14,7 @@ from neverblink.protocol.state.values import decode_types
 from neverblink.worker.model.cells import Cells, StateUnreadable
 from neverblink.worker.model.verifier import Verifier
 
+from ...examples import examples
 from .typed_values import Everything, canonical, changes
 
 
@@ -29,9 +30,7 @@ def floats_of_ints(value: Any, like: Any) -> Any:
     return cast(Any, kind(map(floats_of_ints, value, like)))
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(changes)
 def test_the_verifier_tells_exactly_what_another_process_would_not_read_as_it_was(
     made: list[tuple[str, Any]],

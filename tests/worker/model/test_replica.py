@@ -32,6 +32,8 @@ from neverblink.worker.model.table import Table
 from neverblink.worker.replication.follower import CopyDone, Follower, Unreadable
 from neverblink.worker.replication.publisher import Publisher
 
+from ...examples import examples
+
 Raw = dict[str, Any]
 
 
@@ -219,7 +221,7 @@ def do(leader: Leader, deed: tuple[str, Any, Any]) -> None:
             pass
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.lists(deeds, max_size=40))
 def test_leader_and_follower_are_equal_after_every_frame(story: list[tuple[str, Any, Any]]) -> None:
     leader, follower = Leader(replica()), replica()
@@ -435,7 +437,7 @@ def test_the_old_worker_cannot_read_the_new_schema_without_a_backward_migration(
     assert old.number == -1
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(st.lists(deeds, max_size=30))
 def test_migrating_frame_by_frame_equals_migrating_the_whole_state(
     story: list[tuple[str, Any, Any]],
@@ -515,7 +517,7 @@ def followed(leader: Leader, follower: Replica) -> list[object]:
 
 
 @given(st.integers(0, 3000))
-@settings(max_examples=10)
+@settings(max_examples=examples(10))
 def test_a_copy_of_any_size_equals_the_leader(rows: int) -> None:
     leader, follower = Leader(replica()), replica()
     for number in range(rows):

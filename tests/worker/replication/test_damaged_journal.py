@@ -36,6 +36,7 @@ from neverblink.worker.model.cells import StateUnreadable
 from neverblink.worker.model.replica import Replica
 from neverblink.worker.replication.recovery import RecoveredJournal, catch_up, from_journal, resume
 
+from ...examples import examples
 from ..journaling_leader import Book, JournalingLeader, Keeps, bare, same
 
 encode = msgspec.msgpack.Encoder().encode
@@ -140,7 +141,7 @@ def test_a_journal_cut_at_any_of_its_last_4096_bytes_recovers_to_the_last_whole_
 """`checked` is all but the offsets in a few turns other than ticks."""
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(150), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.tuples(st.integers(0, 2), st.integers(0, 10**6), st.integers(0, 7)), min_size=1, max_size=3)
 )

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from neverblink.worker import Event, Table, Worker
 from neverblink.worker.testing import Simulation
 
+from ...examples import examples
+
 
 class Row(msgspec.Struct, frozen=True):
     value: int
@@ -105,7 +107,7 @@ def workers(bot: Simulation[Book]) -> list[Any]:
         return [bot.leader]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(st.lists(STEP, max_size=25), st.integers(0, 600))
 def test_leader_and_follower_are_equal_at_every_boundary(steps: list[Any], size: int) -> None:
     with Simulation(Bot) as bot:
@@ -134,7 +136,7 @@ def test_leader_and_follower_are_equal_at_every_boundary(steps: list[Any], size:
             same(bot)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25))
 @given(st.lists(TURN, min_size=4, max_size=12), st.integers(2200, 5000))
 @example([[("sort", "k0", 0), ("set", "k0", 0)], [], [], []], 2200)
 def test_rows_that_change_while_they_are_copied_keep_their_order(turns: list[Any], size: int) -> None:
