@@ -330,8 +330,9 @@ class Live:
         ticks = self.book()["ticks"]
         until = time.monotonic() + WITHIN
         while self.book()["ticks"] == ticks:
-            # Each answer takes a turn of the bot, so this loop runs at its pace.
             assert time.monotonic() < until, f"the bot answers, and has not ticked since tick {ticks}"
+            # Nothing announces a tick, and a bot with slow ticks answers hundreds of times in between.
+            time.sleep(0.005)
 
     def status_with(self, condition: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
         """Wait, a tick at a time, for a status for which the condition holds; return it."""

@@ -121,7 +121,7 @@ def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """One live bot that all of this is done to; in the end it has never missed a tick."""
     here = Live(tmp_path_factory.mktemp("lasting"))
     try:
-        here.up(here.code("v0", COUNTER))
+        here.up(here.code("v0", bot(tick="50ms")))
         yield here
         here.down()
         report = here.audit()

@@ -32,9 +32,10 @@ KEEPS = bot(
             'open(os.path.abspath("lib_trades.csv"), "a")', "lib_trades.csv", marks=pytest.mark.deep
         ),
         pytest.param('os.mkdir("cache")', "'cache'", marks=pytest.mark.deep),
-        (
+        pytest.param(
             '__import__("sqlite3").connect("trades.db").execute("create table t (x)")',
             "unable to open database file",
+            marks=pytest.mark.deep,
         ),
         pytest.param('open("bot.py", "a")', "'bot.py'", marks=pytest.mark.deep),
     ],

@@ -48,6 +48,7 @@ SLOW_MEND = bot(
 )
 
 
+@pytest.mark.deep
 def test_a_fix_can_be_deployed_in_a_crash_loop_without_a_leader_to_hand_over(
     live: Live,
 ) -> None:
@@ -152,6 +153,7 @@ def test_up_adopts_a_running_bot_whose_history_is_damaged_or_missing(
     assert (report["missed"], report["doubled"]) == (0, 0)
 
 
+@pytest.mark.deep
 def test_a_deployment_number_is_not_reused_when_the_history_is_lost(live: Live) -> None:
     code = live.code("fox", COUNTER)
     live.up(code)

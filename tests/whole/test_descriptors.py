@@ -48,6 +48,7 @@ def test_a_leader_without_descriptors_is_reported_and_a_deployment_fixes_it(live
     assert not any(event["code"] for event in live.events if event["type"] == "worker-exited")
 
 
+@pytest.mark.deep
 def test_a_restarted_supervisor_adopts_a_leader_without_descriptors(live: Live) -> None:
     up = live.up(live.code("v0", bot(GREEDY)))
     at_its_limit(live)
@@ -58,6 +59,7 @@ def test_a_restarted_supervisor_adopts_a_leader_without_descriptors(live: Live) 
     assert live.deploy(live.code("v1", COUNTER))["outcome"] == "done"
 
 
+@pytest.mark.deep
 def test_a_release_that_leaks_descriptors_passes_its_probation_and_the_next_one_fixes_it(live: Live) -> None:
     live.up(live.code("v0", COUNTER))
     ended = live.deploy(live.code("v1", bot(GREEDY), probation="500ms"))

@@ -11,7 +11,7 @@ from .bots import bot
 from .exchange import Exchange
 from .live import Live, unbroken
 
-HANDOFFS = 10
+HANDOFFS = 5
 EARLY_NS = 1_000_000_000
 
 

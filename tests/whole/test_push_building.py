@@ -13,7 +13,6 @@ from neverblink.supervisor.audit.audit import audit
 from neverblink.supervisor.audit.reader import read_journal
 from neverblink.supervisor.audit.scope import Moment
 
-from ..matrix import cases
 from ..processes import wait_for_end
 from .bots import bot
 from .live import Live, unbroken, written
@@ -30,6 +29,7 @@ def prepare_metadata_for_build_wheel(directory, settings=None):
 """
 
 
+@pytest.mark.deep
 def test_a_push_with_another_version_of_a_library_misses_no_tick(
     live: Live, say: Callable[[str], None]
 ) -> None:
@@ -65,7 +65,8 @@ def test_a_push_with_another_version_of_a_library_misses_no_tick(
     )
 
 
-@pytest.mark.parametrize("gate", cases([False, True], False), ids=["after the push", "behind a gate"])
+@pytest.mark.deep
+@pytest.mark.parametrize("gate", [False, True], ids=["after the push", "behind a gate"])
 def test_a_push_of_code_that_cannot_run_reports_why_and_the_old_code_keeps_ticking(
     gate: bool, live: Live
 ) -> None:

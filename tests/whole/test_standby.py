@@ -146,6 +146,7 @@ def test_a_standby_on_the_new_code_never_takes_over_during_a_probation(live: Liv
     assert live.audit()["doubled"] == 0
 
 
+@pytest.mark.deep
 def test_replaced_code_does_not_lead_again_when_the_leader_dies_after_the_deployment(live: Live) -> None:
     live.up(live.code("v0", COUNTER, standby=1))
     ready(live)

@@ -119,6 +119,7 @@ def test_an_emptied_home_is_recognised_through_a_symbolic_link(live: Live, by: s
     assert f"worker pid {worker}" in one_line(refused)
 
 
+@pytest.mark.deep
 def test_removed_sockets_are_bound_again_and_no_command_hangs(live: Live) -> None:
     code = live.code("v0", COUNTER)
     live.up(code)
@@ -190,6 +191,7 @@ def test_a_home_moved_under_a_running_bot_is_reported_and_not_recreated(live: Li
     live.down()
 
 
+@pytest.mark.deep
 def test_a_bot_whose_home_was_moved_stops_cleanly_and_resumes_without_losing_state(live: Live) -> None:
     code = live.code("v0", COUNTER)
     up = live.up(code)
