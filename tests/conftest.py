@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from .examples import use_profile
+from .hypothesis_profile import use_profile
 
 ROOT = Path(__file__).resolve().parent.parent
 _SUMMARY = "summary line"

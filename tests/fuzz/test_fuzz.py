@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ..examples import examples
+from ..hypothesis_profile import examples
 from ..protocol.codecs import damaged, garbage
 from .targets import FILES, TARGETS
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from neverblink.protocol import link, stream
 from neverblink.protocol.wire import MessageCodec, WireError
 
-from ..examples import examples
+from ..hypothesis_profile import examples
 from .codecs import damaged, garbage, kinds, messages, tag_of
 
 CODECS: dict[str, tuple[MessageCodec[Any], Any]] = {

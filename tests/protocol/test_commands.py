@@ -26,7 +26,7 @@ from neverblink.protocol.commands import (
 )
 from neverblink.protocol.wire import API
 
-from ..examples import examples
+from ..hypothesis_profile import examples
 from .codecs import anything, damaged, garbage, kinds, messages, tag_of
 
 commands_ = messages(Command)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from neverblink.protocol.commands import Pause, Send
 from neverblink.protocol.control import LONGEST_ID, MOST_COMMANDS, ControlError, parse
 
-from ..examples import examples
+from ..hypothesis_profile import examples
 from .codecs import damaged, garbage
 
 PAUSE = b'{"id": "1", "op": "pause", "why": "thin"}'

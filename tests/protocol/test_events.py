@@ -19,7 +19,7 @@ from neverblink.protocol.events import (
     topic_of,
 )
 
-from ..examples import examples
+from ..hypothesis_profile import examples
 from .codecs import damaged, garbage, kinds, messages
 
 each = pytest.mark.parametrize("kind", kinds(Event), ids=lambda kind: kind.__name__)

@@ -44,7 +44,7 @@ from neverblink.protocol.journal import (
 )
 from neverblink.protocol.wire import WireError
 
-from ..examples import examples
+from ..hypothesis_profile import examples
 from .codecs import damaged, garbage, messages
 
 RECORDS = [

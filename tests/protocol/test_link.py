@@ -13,7 +13,7 @@ from neverblink.protocol import link
 from neverblink.protocol.frame import Schema
 from neverblink.protocol.wire import MessageCodec, VersionRange, WireError
 
-from ..examples import examples
+from ..hypothesis_profile import examples
 from .codecs import kinds, messages, tag_of
 
 

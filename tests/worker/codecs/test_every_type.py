@@ -26,7 +26,7 @@ from neverblink.worker import Cell, Codec
 from neverblink.worker.model.cells import Cells, StateError, StateUnreadable
 from neverblink.worker.model.verifier import Verifier
 
-from ...examples import examples
+from ...hypothesis_profile import examples
 
 CODECS = [Codec(Fraction, lambda f: [f.numerator, f.denominator], lambda pair: Fraction(*pair))]
 

@@ -17,7 +17,7 @@ from neverblink.worker.codecs.numpy_codec import bind
 from neverblink.worker.model.cells import Cells, StateError, StateUnreadable
 from neverblink.worker.model.shape import Shape, StateTypeError
 
-from ...examples import examples
+from ...hypothesis_profile import examples
 from .round_trip import round_trip, state_with
 
 RECORDS = np.dtype([("price", "<f8"), ("side", "S1"), ("levels", ">i4", (2, 3)), ("inner", [("a", "?")])])

@@ -28,7 +28,7 @@ from neverblink.protocol.journal import (
 from neverblink.worker.journal.directory import JournalDirectory
 from neverblink.worker.journal.interfaces import Journal, NoJournal, SegmentEnd
 
-from ...examples import examples
+from ...hypothesis_profile import examples
 from ..file_limit import file_size_limit
 
 FRAME, SNAPSHOT, OPENED, CLOSED = (

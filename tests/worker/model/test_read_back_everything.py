@@ -14,7 +14,7 @@ from neverblink.protocol.state.values import decode_types
 from neverblink.worker.model.cells import Cells, StateUnreadable
 from neverblink.worker.model.verifier import Verifier
 
-from ...examples import examples
+from ...hypothesis_profile import examples
 from .typed_values import Everything, canonical, changes
 
 

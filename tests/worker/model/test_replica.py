@@ -32,7 +32,7 @@ from neverblink.worker.model.table import Table
 from neverblink.worker.replication.follower import CopyDone, Follower, Unreadable
 from neverblink.worker.replication.publisher import Publisher
 
-from ...examples import examples
+from ...hypothesis_profile import examples
 
 Raw = dict[str, Any]
 

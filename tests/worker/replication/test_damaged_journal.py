@@ -36,7 +36,7 @@ from neverblink.worker.model.cells import StateUnreadable
 from neverblink.worker.model.replica import Replica
 from neverblink.worker.replication.recovery import RecoveredJournal, catch_up, from_journal, resume
 
-from ...examples import examples
+from ...hypothesis_profile import examples
 from ..journaling_leader import Book, JournalingLeader, Keeps, bare, same
 
 encode = msgspec.msgpack.Encoder().encode

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from neverblink.worker import Event, Table, Worker
 from neverblink.worker.testing import Simulation
 
-from ...examples import examples
+from ...hypothesis_profile import examples
 
 
 class Row(msgspec.Struct, frozen=True):
