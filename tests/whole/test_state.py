@@ -205,14 +205,15 @@ def test_a_value_is_set_by_its_path_and_typed_by_the_bot(live: Live) -> None:
         assert done.code == 0, done
         assert live.ask("state", path=path)["value"] == is_now, path
     assert live.book()["derived"] == 2.5
-    for path, wrong, words in (
+    refusals: list[tuple[str, Any, str]] = [
         ("positions.BTC", "much", "expected a number"),
         ("position.BTC", 1, "did you mean positions?"),
         ("candles.k9.close", 1, "there is no k9 in candles"),
         ("candles.k1.cloze", 1, "did you mean candles.k1.close?"),
         ("candles", {}, "is a table"),
         ("ticks", None, "expected a whole number"),
-    ):
+    ]
+    for path, wrong, words in refusals:
         error = live.answer(live.send("state-set", path=path, value=wrong, confirm="fox"))["error"]
         assert error["code"] == "bad-input", error
         assert words in error["message"], error
