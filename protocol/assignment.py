@@ -10,6 +10,7 @@ import msgspec
 
 from .errors import NeverblinkError
 from .keys import Keys
+from .listening import InheritedSocket
 from .logline import Format
 from .wire import UNDECODABLE
 
@@ -89,6 +90,8 @@ class Assignment(msgspec.Struct, frozen=True):
     paused."""
     keys: Keys | None = None
     """The keys to authenticate with. Only the pipe has them, no argument and no environment variable."""
+    sockets: tuple[InheritedSocket, ...] = ()
+    """The listening sockets that it inherits."""
 
 
 def encode_assignment(assignment: Assignment) -> bytes:

@@ -16,6 +16,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TextIO
 
 from ..protocol.errors import NeverblinkError
+from ..protocol.events import Event, WorkerExited
+from ..protocol.listening import LISTEN_SOCKET
 from .api.daemon_sockets import DaemonError, DaemonSockets, check_descriptors
 from .api.dispatcher import Dispatcher
 from .api.event_log import EventLog
@@ -53,6 +55,7 @@ from .system.signals import Signals
 from .system.streams import in_background
 from .web.web_process import WebProcess, WebProcessSettings
 from .workers import leftovers
+from .workers.listening_sockets import ListeningSockets
 from .workers.spawn import Inherited, platform_of
 
 __all__ = ["DaemonError", "run"]
@@ -123,8 +126,11 @@ class _Daemon:
         self._notifier = Notifier(config.notify, config.name, socket.gethostname(), environment, say)
         # the bot
         self._groups = ProcessGroups(say)
+        self._listening = ListeningSockets(say)
         self._reaper = OrphanReaper()
-        platform = platform_of(inherited, loop, owned.keys_of, owned.check, self._groups.end, say)
+        platform = platform_of(
+            inherited, loop, owned.keys_of, owned.check, self._groups.end, say, self._listening
+        )
         self._bot = bot = LiveBot(
             home, self._bus, platform, self._history, lambda id: self._first_release.find(id)
         )
@@ -173,6 +179,8 @@ class _Daemon:
         try:
             await self._look_at_home(fresh, chosen)
             self._adoption.begin()
+            # Workers send their listening sockets before they report: open it before they can connect.
+            self._listening.open(self._owned.path_of(LISTEN_SOCKET))
             self._sockets.open(self._bot, self._owned.worker_keys, self._dispatcher)
             self._subscribe()
             self._start_helpers()
@@ -218,6 +226,11 @@ class _Daemon:
         self._bus.subscribe(self._pauses.take)
         self._bus.subscribe(self._branch_watch.note)
         self._bus.subscribe(self._sockets.publish)
+        self._bus.subscribe(self._note_exit)
+
+    def _note_exit(self, event: Event) -> None:
+        if isinstance(event, WorkerExited):
+            self._listening.ended(event.worker, led=self._bot.state.leading is not None)
 
     def _start_helpers(self) -> None:
         config, home, say = self._config, self._owned.home, self._log.say
@@ -258,7 +271,9 @@ class _Daemon:
         await self._sockets.close()
         await self._groups.close()
         self._reaper.close()
-        if not self._bot.state.registry.alive():
+        alive = self._bot.state.registry.alive()
+        self._listening.close(remove=not alive)
+        if not alive:
             leftovers.sweep(self._owned.home.run)
 
 

@@ -28,6 +28,7 @@ from .codecs.codec import Codec
 from .engine.engine import Engine
 from .engine.session import BotSession
 from .engine.turns import TurnStep
+from .io.listening_sockets import WorkerSockets
 from .io.output import report_exception
 from .io.precise_loop import Poller
 from .model.cells import Cells
@@ -285,6 +286,11 @@ class Loop(Generic[S, L]):
     def led_before(self) -> bool:
         """As `Worker.led_before`."""
         return self._session.led_before
+
+    @property
+    def sockets(self) -> WorkerSockets:
+        """As `Worker.sockets`."""
+        return self._session.sockets
 
     def decision(self, name: str, **args: Any) -> Decision:
         """As `Worker.decision`."""

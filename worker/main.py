@@ -26,6 +26,7 @@ from ..protocol.errors import NeverblinkError
 from ..protocol.frame import Schema
 from ..protocol.link import Failed
 from ..protocol.text import clean
+from .io.listening_sockets import inherit
 from .io.output import capture_output, report_exception
 from .io.release_dir import describe, make_read_only
 from .join import Joining, LoopFailed, bootstrap
@@ -45,6 +46,8 @@ def run_assigned(target: str) -> int:
     """Run the bot `target` ("MODULE:NAME") as the worker that the supervisor started; return the exit status."""
     began = time.monotonic_ns()
     me = _assignment()
+    # First, because it needs certain numbers of descriptors.
+    sockets = inherit(me.sockets, os.environ)
     output = capture_output(me)
     not_read_only = make_read_only(Path.cwd(), Path(me.journal))
     if not_read_only:
@@ -53,7 +56,7 @@ def run_assigned(target: str) -> int:
         )
     # Output of child processes and C code grows the log too, and the bot itself may print nothing.
     try:
-        link = SupervisedRuntime(me, output.look)
+        link = SupervisedRuntime(me, output.look, sockets)
     except NeverblinkError as problem:
         report_early_failure(me, clean(problem.message))
         return complain(problem.message)

@@ -364,6 +364,8 @@ class Simulation(Generic[S]):
         self._loop.run_until_complete(_ended(tasks))
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()
+        for runtime in self._world.runtimes.values():
+            runtime.sockets.close()
 
     def __enter__(self) -> Simulation[S]:
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import typing
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NoReturn, TypeVar
 
 from ..protocol.frame import Schema
@@ -17,6 +18,7 @@ from ..protocol.link import Offers
 from ..protocol.window import Window
 from .codecs.codec import Codec
 from .engine.session import BotSession
+from .io.listening_sockets import WorkerSockets
 from .model.cells import Cells, StateError
 from .model.commands import CommandError, Declared, declared_in, unknown
 from .model.decision import Decision
@@ -146,6 +148,15 @@ class Worker(Generic[S]):
         What the first `on_lead` opened is then still open, unless `on_yield` closed it.
         """
         return self._live.led_before
+
+    @cached_property  # A bot of an earlier release may have an attribute of that name.
+    def sockets(self) -> WorkerSockets:
+        """The listening sockets of `[sockets]` in the configuration, by name: `self.sockets["api"]`.
+
+        Start a server on one in any process and any handler, such as `on_start`. Connections reach it only while this
+        process leads, and wait otherwise (unless the configuration says accept = "all").
+        """
+        return self._live.sockets
 
     def decision(self, name: str, **args: Any) -> Decision:
         """Begin a decision: a span that no handoff cuts, recorded before its body runs. Use it with `with`.

@@ -27,6 +27,7 @@ from ..system.text import NAME_RULE, is_valid_name
 from . import notify_settings as telling
 from .addresses import ListenAddress, WebSettings, trouble
 from .hang_limits import HangLimits
+from .socket_settings import SocketSettings, read_sockets
 from .toml_table import ConfigError, TomlTable, shown
 
 __all__ = [
@@ -189,6 +190,8 @@ class Config(msgspec.Struct, frozen=True):
     """The address for operators on other machines."""
     web: WebSettings | None = None
     """Where the web page listens, None when it is off."""
+    sockets: tuple[SocketSettings, ...] = ()
+    """The listening sockets that its workers inherit."""
     log: LogSettings = LogSettings()
     notify: telling.NotifySettings = telling.NotifySettings()
     """The targets of notifications."""
@@ -228,6 +231,7 @@ def load(directory: Path, project: Path | None = None) -> Config:
         "watchdog",
         "restart",
         "files",
+        "sockets",
         "web",
     )
     handoff = _handoff(root.table("handoff"))
@@ -253,6 +257,7 @@ def load(directory: Path, project: Path | None = None) -> Config:
         files=_files(root.table("files")),
         listen=_listen(root.table("listen")),
         web=_web(root.table("web"), project),
+        sockets=read_sockets(root.table("sockets"), project),
         log=_logging(root.table("log")),
         notify=telling.read(root.table("notify"), project),
     )

@@ -51,6 +51,9 @@ class TomlTable:
             raise self.error(key, f"is {what}: expected a table, [{self._prefix}{key}]")
         return TomlTable(self.path, f"{self._prefix}{key}.", cast("dict[str, Any]", value))
 
+    def is_table(self, key: str) -> bool:
+        return isinstance(self._values.get(key), dict)
+
     def text(self, key: str) -> str | None:
         value = self._values.get(key)
         if value is None:

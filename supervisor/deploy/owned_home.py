@@ -26,6 +26,7 @@ class OwnedHome:
     def __init__(self, home: Home, claim: HomeClaim, sockets: Sockets, warn: Callable[[str], None]) -> None:
         self.home = home
         self.bindings = Bindings(sockets)
+        self._sockets = sockets
         try:
             self.identity, self.copied = recognise(home)
         except OSError as problem:
@@ -42,6 +43,10 @@ class OwnedHome:
         """The keys of the workers' sockets, once they are loaded."""
         assert self._worker_keys is not None
         return self._worker_keys
+
+    def path_of(self, name: str) -> str:
+        """The path of a socket of that name, short enough to be bound. Raises `EndpointError` and `HomeError`."""
+        return self._sockets.endpoint(name).removeprefix("ipc://")
 
     def keys_of(self, worker: str) -> Keys:
         """The keys of a new worker."""

@@ -14,6 +14,7 @@ from typing import Protocol
 import msgspec
 
 from ...protocol.assignment import Assignment
+from ..config.socket_settings import SocketSettings
 from ..system.event_bus import EventBus
 from ..system.process import ProcessActivity, doing
 from ..system.timers import Scheduler
@@ -34,6 +35,8 @@ class Launch(msgspec.Struct, frozen=True):
     """Where the bot keeps its own files."""
     env_file: Path | None = None
     """A file with more environment variables."""
+    sockets: tuple[SocketSettings, ...] = ()
+    """The listening sockets that it inherits."""
 
 
 class Child(Protocol):

@@ -19,6 +19,7 @@ import msgspec
 from ...protocol.assignment import VARIABLE, encode_assignment
 from ...protocol.errors import NeverblinkError
 from ...protocol.keys import Keys
+from ...protocol.listening import VARIABLES as LISTEN_VARIABLES
 from ..system.install_hint import install_command
 from ..system.interpreter import InterpreterError, find_interpreter
 from ..system.log_file import open_for_child
@@ -27,6 +28,7 @@ from ..system.process_group import MARK, mark_of
 from ..system.sd_notify import VARIABLES
 from ..system.tail import last_line
 from .env_file import EnvFileError, read_env_file
+from .listening_sockets import ListenError, ListeningSockets
 from .platform import Child, Launch, Platform
 
 __all__ = ["Inherited", "SpawnError", "platform_of", "spawn", "why_it_ended"]
@@ -51,17 +53,28 @@ def platform_of(
     before_start: Callable[[], object],
     end_group: Callable[[str, int, int], None],
     say: Callable[[str], None],
+    sockets: ListeningSockets,
 ) -> Platform:
-    """The platform of a running supervisor. `keys_of(worker)` are the keys of a new worker's sockets.
+    """The platform of a running supervisor. `keys_of(worker)` are the keys of a new worker's ZeroMQ sockets.
 
-    `before_start()` is called before each worker is started.
+    `before_start()` is called before each worker is started. `sockets` are the listening sockets of the bot.
     """
 
     def start(launch: Launch, on_exit: Callable[[int], None]) -> Child:
         before_start()
-        keys = keys_of(launch.assignment.worker)
+        worker = launch.assignment.worker
         environment, umask, descriptors = inherited.environment, inherited.umask, inherited.descriptors
-        return spawn(launch, keys, environment, on_exit, loop, umask, say, descriptors)
+        try:
+            listening = sockets.provide(worker, launch.sockets)
+            assignment = msgspec.structs.replace(launch.assignment, sockets=listening)
+            launch = msgspec.structs.replace(launch, assignment=assignment)
+            return spawn(launch, keys_of(worker), environment, on_exit, loop, umask, say, descriptors)
+        except ListenError as problem:
+            sockets.ended(worker, led=False)
+            raise SpawnError(problem.message) from None
+        except SpawnError:
+            sockets.ended(worker, led=False)
+            raise
 
     def watch(pid: int, started: int, on_exit: Callable[[None], None]) -> Child:
         return Adopted(pid, started, on_exit, loop)
@@ -103,7 +116,8 @@ def spawn(
         raise SpawnError(f"worker {launch.assignment.worker} cannot be started: {problem}") from None
     try:
         os.set_blocking(writable, False)
-        # An assignment is a few hundred bytes and a pipe holds 64 KiB: this can't block, and needs no reader yet.
+        # An assignment has a few hundred bytes, and 200 for each socket. A pipe holds 64 KiB: this can't block, and
+        # needs no reader yet.
         if os.write(writable, assignment) != len(assignment):
             raise SpawnError(f"the assignment of worker {launch.assignment.worker} does not fit into a pipe")
         with open_for_child(launch.log, warn) as log:
@@ -114,7 +128,8 @@ def spawn(
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                pass_fds=(readable,),
+                # Under the numbers they have here; the worker moves the sockets to where the convention has them.
+                pass_fds=(readable, *(listening.descriptor for listening in launch.assignment.sockets)),
                 start_new_session=True,
                 umask=umask,
             )
@@ -147,7 +162,8 @@ def _environment(launch: Launch, ours: Mapping[str, str], pipe: int) -> dict[str
     own = read_env_file(launch.env_file) if launch.env_file is not None else {}
     launch.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     # With PYTHONSAFEPATH set, -m would leave the release's directory out of sys.path, and nothing would be found.
-    dropped = {"PYTHONSAFEPATH", *VARIABLES}
+    # Sockets that the supervisor was started with are not the bot's.
+    dropped = {"PYTHONSAFEPATH", *VARIABLES, *LISTEN_VARIABLES}
     inherited = {name: value for name, value in {**ours, **own}.items() if name not in dropped}
     return {
         **inherited,

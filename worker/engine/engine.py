@@ -421,6 +421,7 @@ class Engine:
         self._first = self.leading.take_over(cause, self._before, self._order, self.following.deployment)
         # Only now, because until here it would lengthen the blackout.
         self._descriptors.keep()
+        self._io.sockets.accept()
         self._announce()
 
     def _begin_at_once(self) -> None:
@@ -591,6 +592,7 @@ class Engine:
             self._io.clock.follow(last.timing.ended, last.timing.mono)
 
     def _drop_lease(self) -> None:
+        self._io.sockets.stop_accepting()
         try:
             if self.seat.role is Role.YIELDING:
                 self.leading.turns.close_epoch(self.seat.leader, self.seat.settled)

@@ -139,6 +139,8 @@ class Leading:
             return boundary
         if not self._bracing.ready(order, now):
             return None
+        # Before the last frame, so that it does not lengthen the blackout.
+        self._io.sockets.stop_accepting()
         # As before each turn: the successor must not get changes made outside a turn.
         self.turns.check_untouched()
         return boundary

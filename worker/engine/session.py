@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from ...protocol.seat_events import Role
+from ..io.listening_sockets import WorkerSockets
 from ..model.cells import StateError
 from ..model.decision import Recorder
 from ..model.inbox import Inbox
@@ -50,6 +51,10 @@ class BotSession:
     @property
     def recorder(self) -> Recorder:
         return self._engine.leading.decisions
+
+    @property
+    def sockets(self) -> WorkerSockets:
+        return self._io.sockets
 
     def set_timer(
         self, name: str, at: int | None, after: str | timedelta | None, every: str | timedelta | None

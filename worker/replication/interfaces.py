@@ -14,6 +14,7 @@ from ...protocol.stream import FollowerMessage
 from ..io.clock import Clock
 from ..io.descriptors import DescriptorsLike
 from ..io.final_frame_socket import FinalFrameSocketLike
+from ..io.listening_sockets import WorkerSockets
 from ..journal.interfaces import Journal
 
 __all__ = ["LeaseLike", "WorkerIO"]
@@ -31,7 +32,8 @@ class LeaseLike(Protocol):
 
 
 class WorkerIO(Protocol):
-    """Clock, lease, journal, final-frame socket, descriptors, and the connections to the other processes."""
+    """Clock, lease, journal, final-frame socket, descriptors, the bot's listening sockets, and the connections to the
+    other processes."""
 
     @property
     def clock(self) -> Clock: ...
@@ -43,6 +45,8 @@ class WorkerIO(Protocol):
     def final_frames(self) -> FinalFrameSocketLike: ...
     @property
     def descriptors(self) -> DescriptorsLike: ...
+    @property
+    def sockets(self) -> WorkerSockets: ...
 
     def tell(self, message: WorkerMessage) -> None:
         """Send to the supervisor. Never blocks; the message may be lost."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 from ...protocol.lease import Holder
 from ...protocol.link import Lead, Ready, WorkerMessage
@@ -14,6 +16,7 @@ from ..io.precise_loop import Reactor, Waker, no_alarm
 from ..journal.interfaces import Journal, NoJournal
 from ..replication.interfaces import LeaseLike
 from .interfaces import Listener
+from .own_sockets import own_sockets
 
 __all__ = ["OwnLease", "StandaloneRuntime"]
 
@@ -40,7 +43,7 @@ class OwnLease:
 
 
 class StandaloneRuntime:
-    """A standalone bot's runtime; see `Runtime` for the methods."""
+    """A standalone bot's runtime; see `Runtime` for the methods. Raises what `own_sockets` raises."""
 
     def __init__(self) -> None:
         self.clock: Clock = SystemClock()
@@ -48,6 +51,8 @@ class StandaloneRuntime:
         self.journal: Journal = NoJournal()
         self.final_frames = NoFinalFrameSocket()
         self.descriptors = NoDescriptors()
+        self.sockets = own_sockets(Path.cwd())
+        self.sockets.arrange(os.environ)
         self._waker = Waker()
         self._listener: Listener | None = None
         self.wake = self._waker.wake
@@ -68,6 +73,7 @@ class StandaloneRuntime:
 
     def close(self) -> None:
         self._waker.close()
+        self.sockets.close()
 
     def tell(self, message: WorkerMessage) -> None:
         # A supervisor would send only this order.

@@ -25,12 +25,14 @@ from ...protocol.errors import NeverblinkError
 from ...protocol.link import (
     EXIT_GRACE,
     LINK_LIMIT,
+    Identify,
     Rejected,
     Report,
     WorkerMessage,
     supervisor_codec,
     worker_codec,
 )
+from ...protocol.listening import LISTEN_SOCKET
 from ...protocol.stream import FollowerMessage, follower_codec, leader_codec
 from ...protocol.wire import MAX_MESSAGE, WireError
 from ..io.clock import SystemClock
@@ -45,6 +47,7 @@ from ..io.identity import (
     use_server_keys,
 )
 from ..io.lease import Lease
+from ..io.listening_sockets import WorkerSockets
 from ..io.precise_loop import Reactor, Waker, no_alarm
 from ..io.zmq_channel import SupervisorConnection, ZmqChannel
 from ..journal.directory import JournalDirectory
@@ -73,16 +76,24 @@ class SupervisorLinkError(NeverblinkError):
 class SupervisedRuntime:
     """The runtime of the worker that `me` describes; see `Runtime` and `WorkerIO` for the methods.
 
-    `reported()` is called with each report to the supervisor, a few times a second.
+    `reported()` is called with each report to the supervisor, a few times a second. `sockets` are the bot's listening
+    sockets.
 
     Raises what `Lease`, `Waker` and `endpoint` raise, and `SupervisorLinkError` when its socket can't be made or it
     has no keys.
     """
 
-    def __init__(self, me: Assignment, reported: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        me: Assignment,
+        reported: Callable[[], None] | None = None,
+        sockets: WorkerSockets | None = None,
+    ) -> None:
         raise_limit(me.descriptors)
         self._keys = keys_of(me)
         self._reserve = Descriptors()
+        self.sockets = sockets or WorkerSockets()
+        self.sockets.spare = self._reserve.spare
         self.clock = SystemClock()
         # First: a supervisor that searches for this process must see the mark before it sees the lease.
         self._mark = mark_worker(me.home_key, me.home_id)
@@ -222,6 +233,7 @@ class SupervisedRuntime:
         self._waker.close()
         self._context.term()
         self._remove_socket()
+        self.sockets.close()
         self._reserve.close()
         if self._directory >= 0:
             os.close(self._directory)
@@ -339,7 +351,11 @@ class SupervisedRuntime:
             found = True
             self._connection.admitted()
             with suppress(WireError):
-                listener.ordered(supervisor_codec.decode(body))
+                message = supervisor_codec.decode(body)
+                if isinstance(message, Identify):
+                    # A new supervisor. Before the report: once all workers have reported, it may start others.
+                    self.sockets.lend(self._me.worker, self._path(LISTEN_SOCKET))
+                listener.ordered(message)
         return found
 
     def _take_followers(self) -> bool:

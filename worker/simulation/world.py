@@ -14,6 +14,7 @@ from ...protocol.link import WorkerMessage
 from ...protocol.stream import FollowerMessage, LeaderMessage, leader_codec
 from ..engine.engine import Engine
 from ..io.descriptors import NoDescriptors
+from ..io.listening_sockets import LoopbackSockets
 from ..journal.interfaces import Journal, SegmentEnd
 from ..journal.retention import Stored
 
@@ -79,6 +80,7 @@ class SimulatedWorld:
     def end(self, worker: str) -> None:
         """End a process: its lease is freed, and the processes that watch it are notified."""
         self.runtimes[worker].alive = False
+        self.runtimes[worker].sockets.close()
         if self.holder == worker:
             self.holder = ""
         for runtime in self.runtimes.values():
@@ -224,6 +226,7 @@ class SimulatedRuntime:
         self.journal: Journal = SimulatedJournal(self)
         self.final_frames = SimulatedFinalFrameSocket(self)
         self.descriptors = NoDescriptors()
+        self.sockets = LoopbackSockets()
         self.engine: Engine | None = None
         self._leader = ""
         world.runtimes[worker] = self
