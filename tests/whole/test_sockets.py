@@ -33,10 +33,16 @@ SERVER = """
 
 
 def code(
-    live: Live, release: str, address: str, handlers: str = SERVER, *, standby: int = 0, **handoff: str
+    live: Live,
+    release: str,
+    address: str,
+    handlers: str = SERVER,
+    *,
+    standby: int = 0,
+    probation: str = "100ms",
 ) -> Path:
     source = bot(handlers + COUNT, first=f"import contextlib\nrelease = {release!r}")
-    place = live.code(release, source, standby=standby, **handoff)
+    place = live.code(release, source, standby=standby, probation=probation)
     with (place / "neverblink.toml").open("a") as file:
         file.write(f"[sockets]\napi = {address}\n")
     return place
