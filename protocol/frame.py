@@ -110,6 +110,8 @@ class Timing(msgspec.Struct, frozen=True, array_like=True):
     """The wall clock was found stepped before this turn."""
     ahead: int = 0
     """Of a tick: by how many indices the grid is ahead of the wall clock: `due` is `(seq - ahead)` intervals."""
+    heartbeat: bool = False
+    """Of a tick: no code of the bot ran. An event-driven bot has these frames where others have ticks."""
 
 
 class Item(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -116,6 +116,8 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
     neverblink: str
     offers: Offers | None = None
     """None from a release that does not send it."""
+    ticks: bool = True
+    """False: the bot is event-driven, and `interval` is the time between its heartbeats."""
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
@@ -222,7 +224,7 @@ class Report(msgspec.Struct, frozen=True, tag="report"):
     number: int
     paused: bool
     ticks: int = 0
-    """Ticks this process ran."""
+    """Ticks this process ran, or heartbeats of an event-driven bot."""
     skipped: int = 0
     late_max: int = 0
     """The worst lateness of a tick since the last report, ns."""
@@ -257,6 +259,8 @@ class Report(msgspec.Struct, frozen=True, tag="report"):
     """For a leader: what in its state does not read back as it was written."""
     inboxed: Inboxed | None = None
     """None from a release that cannot say it."""
+    turns: int = 0
+    """Turns of the bot's own code that this process ran: ticks, events, timers and commands."""
 
 
 class Rehearsed(msgspec.Struct, frozen=True, tag="rehearsed"):
@@ -304,7 +308,10 @@ class Doubt(msgspec.Struct, frozen=True):
 
 
 class Handed(msgspec.Struct, frozen=True, tag="handed"):
-    """The first tick of a new leader has run: `seq`, its lateness, and the blackout before it (ns; 0 if unknown)."""
+    """The first tick of a new leader has run: `seq`, its lateness, and the blackout before it (ns; 0 if unknown).
+
+    An event-driven bot sends it when it can run its first turn; `seq` is the heartbeat of that time.
+    """
 
     epoch: int
     order: int

@@ -40,6 +40,8 @@ class BotCheck(msgspec.Struct, frozen=True):
     """How the state in the journal differs in this code; None when it is of the same type, or there is none."""
     unreadable: str = ""
     """Why this code cannot read the state in the journal."""
+    ticks: bool = True
+    """False: the bot is event-driven, and `interval` is that of its heartbeats."""
 
 
 def check(target: str) -> BotCheck:
@@ -68,6 +70,7 @@ def check(target: str) -> BotCheck:
         bot.warnings,
         changes,
         unreadable,
+        bot.ticks,
     )
 
 

@@ -9,6 +9,9 @@
 Everything before the loop is `on_start`, and the request for the next tick is the boundary. Events, timers and commands
 come with the tick. While another process leads, the request for the next tick takes longer. When this process is not
 needed any more, the loop ends.
+
+With `tick=None` the loop is event-driven: an iteration comes when an event, a timer or a command does, and when this
+process comes to lead.
 """
 
 from __future__ import annotations
@@ -40,6 +43,7 @@ from .model.migration import Migrations
 from .runtime.asyncio_runner import rest
 from .runtime.bootstrap import Bootstrap, alone
 from .runtime.declaration import (
+    HEARTBEAT,
     codecs_of,
     inbox_bound_of,
     interval_of,
@@ -81,7 +85,8 @@ class Joining:
 def join(
     state: type[S],
     *,
-    tick: str = "1s",
+    tick: str | None = "1s",
+    heartbeat: str = HEARTBEAT,
     windows: Sequence[Window] = (),
     overrun: Policy = "skip",
     schema: int = 1,
@@ -100,7 +105,8 @@ def join(
     state: type[S],
     *,
     settings: L,
-    tick: str = "1s",
+    tick: str | None = "1s",
+    heartbeat: str = HEARTBEAT,
     windows: Sequence[Window] = (),
     overrun: Policy = "skip",
     schema: int = 1,
@@ -118,7 +124,8 @@ def join(
     state: type[S],
     *,
     settings: Any = None,
-    tick: str = "1s",
+    tick: str | None = "1s",
+    heartbeat: str = HEARTBEAT,
     windows: Sequence[Window] = (),
     overrun: Policy = "skip",
     schema: int = 1,
@@ -138,6 +145,7 @@ def join(
     bot = LoopBot(
         state,
         tick,
+        heartbeat,
         windows,
         overrun,
         schema,
@@ -175,7 +183,8 @@ class LoopBot:
     def __init__(
         self,
         state: Any,
-        tick: str,
+        tick: str | None,
+        heartbeat: str,
         windows: Sequence[Window],
         overrun: Policy,
         schema: int,
@@ -187,9 +196,10 @@ class LoopBot:
         settings: Any = None,
     ) -> None:
         self.name = "loop"
-        self.interval = interval_of(self.name, tick)
+        self.interval = interval_of(self.name, tick, heartbeat)
+        self.ticks = tick is not None
         self.windows = windows_of(self.name, windows)
-        self.overrun: Policy = overrun_of(self.name, overrun)
+        self.overrun: Policy = overrun_of(self.name, overrun, tick)
         self.codecs = codecs_of(self.name, codecs)
         self.event_type = event_type
         self.schema = schema
@@ -232,7 +242,10 @@ class LoopBot:
 
 
 class Loop(Generic[S, L]):
-    """Iterate over it, once, with `for` or `async for`: each tick is a turn, which ends when the next is requested."""
+    """Iterate over it, once, with `for` or `async for`. Each iteration is a turn; requesting the next one ends it.
+
+    It comes with a tick, or with `tick=None` when an event, a timer or a command does.
+    """
 
     def __init__(self, bot: LoopBot, bootstrap: Bootstrap) -> None:
         self.stopped = False
@@ -419,16 +432,19 @@ class Loop(Generic[S, L]):
         return left is not None or self.stopped
 
     def _advance(self) -> Tick[S] | None:
-        """Run what is due up to the next tick; return that tick, or None if none is due or the loop has ended."""
+        """Run what is due up to the loop's next turn; return what the loop gets, None if none is due."""
         self._runtime.look()
         if self._stop_asked:
             self._stop_asked = False
             self._engine.ordered(Stop())
         while (step := self._engine.next_step()) is not None:
             turn = step.turn
-            if turn is not None and turn.tick is not None:
+            if turn is not None and turn.passed is not None:
                 self._step = step
-                return turn.tick
+                if turn.kind == "lead":
+                    # It has the decisions in doubt for the loop. Other calls do nothing here.
+                    step.call()
+                return turn.passed
             if turn is not None and turn.kind == "stop":
                 self._step = step
                 self.stopped = True

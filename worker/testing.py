@@ -34,6 +34,7 @@ from ..protocol.handoff.handoff_events import Phase
 from ..protocol.journal import RecordKind
 from ..protocol.link import Follow, Lead, Retire, Run, Stop
 from ..protocol.seat_events import Role
+from .engine.leading import HEARTBEAT
 from .engine.turns import TurnStep
 from .simulation.handoff import SimulatedHandoff, SimulatedProcess
 from .simulation.world import SimulatedClock, SimulatedWorld
@@ -136,7 +137,11 @@ class Simulation(Generic[S]):
     # --- time -------------------------------------------------------------------------------------------------------
 
     def ticks(self, count: int = 1) -> None:
-        """Let time pass until `count` more ticks have run."""
+        """Let time pass until `count` more ticks have run. For an event-driven bot use `advance`."""
+        if not self._leading.bot.ticks:
+            raise SimulationError(
+                'this bot has tick = None, so no tick ever runs: let time pass with advance("10s")'
+            )
         until = self._ticks + count
         while self._ticks < until:
             _ = self._leading
@@ -475,7 +480,8 @@ class Simulation(Generic[S]):
 
     def _carry_out(self, process: SimulatedProcess, step: TurnStep) -> None:
         self._running = process
-        self.calls.append((process.worker, step.name))
+        if step.name != HEARTBEAT:
+            self.calls.append((process.worker, step.name))
         try:
             value = step.call()
             if inspect.isawaitable(value):
@@ -493,7 +499,7 @@ class Simulation(Generic[S]):
         else:
             process.engine.done(step, value)
             if step.turn is not None and step.turn.tick is not None:
-                self._ticks += 1
+                self._ticks += process.bot.ticks
                 self._ticked = True
                 if self._handoff is not None:
                     self._handoff.ticked()

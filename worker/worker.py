@@ -7,7 +7,7 @@ A bot author subclasses it with the state's type, and writes the handlers that a
 from __future__ import annotations
 
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NoReturn, TypeVar
@@ -28,6 +28,7 @@ from .model.migration import Migrations
 from .model.verifier import VerificationFailed, Verifier
 from .runtime.class_names import handler_problem, name_warnings
 from .runtime.declaration import (
+    HEARTBEAT,
     BotError,
     codecs_of,
     inbox_bound_of,
@@ -65,8 +66,12 @@ class Worker(Generic[S]):
     arguments.
     """
 
-    tick: ClassVar[str] = "1s"
-    """Time between two ticks, as "250ms" or "1s". Ticks are on a grid of the wall clock, which all workers share."""
+    tick: ClassVar[str | None] = "1s"
+    """Time between two ticks, as "250ms" or "1s". Ticks are on a grid of the wall clock, which all workers share.
+
+    None: the bot is event-driven. It has no ticks; events, timers and commands alone make its turns."""
+    heartbeat: ClassVar[str] = HEARTBEAT
+    """With `tick = None`: how often a frame shows that the bot could run, as "250ms" or "10s". No handler is called."""
     windows: ClassVar[Sequence[Window]] = ()
     """Spans of time in which the bot must be ticking: no handoff starts inside a protected one."""
     overrun: ClassVar[Policy] = "skip"
@@ -231,7 +236,7 @@ class Worker(Generic[S]):
         """
 
     def on_tick(self, tick: Tick[S]) -> Any:
-        """A step on the grid. Only in the leader."""
+        """A step on the grid. Only in the leader. Never called with `tick = None`."""
 
     def on_event(self, event: Event) -> Any:
         """An event from the inbox of any process: applied once, in a turn of its own."""
@@ -292,9 +297,10 @@ class WorkerBot:
 
     def __init__(self, cls: type[Worker[Any]]) -> None:
         self.name = cls.__name__
-        self.interval = interval_of(self.name, cls.tick)
+        self.interval = interval_of(self.name, cls.tick, cls.heartbeat)
+        self.ticks = cls.tick is not None
         self.windows = windows_of(self.name, cls.windows)
-        self.overrun: Policy = overrun_of(self.name, cls.overrun)
+        self.overrun: Policy = overrun_of(self.name, cls.overrun, cls.tick)
         self.codecs = codecs_of(self.name, cls.codecs)
         self.event_type = cls.event_type
         self.state_type = _state_type(cls)
@@ -315,7 +321,7 @@ class WorkerBot:
         if problem := handler_problem(cls, Worker, bot):
             raise BotError(f"bot {self.name}: {problem}")
         self.commands: Mapping[str, Declared] = _commands_of(cls)
-        self.warnings = name_warnings(cls, Worker, bot, self.commands)
+        self.warnings = (*name_warnings(cls, Worker, bot, self.commands), *_uncalled(cls, self.commands))
         self.listens = _has_own(cls, "on_command")
         self.halts = _has_own(cls, "on_halt")
         self.settings = settings_of(
@@ -366,6 +372,20 @@ class WorkerBot:
 
 def _has_own(cls: type[Worker[Any]], handler: str) -> bool:
     return getattr(cls, handler) is not getattr(Worker, handler)
+
+
+def _uncalled(cls: type[Worker[Any]], commands: Mapping[str, Declared]) -> Iterator[str]:
+    """Warnings about an event-driven bot whose handlers are never called."""
+    if cls.tick is not None:
+        return
+    if _has_own(cls, "on_tick"):
+        yield (
+            "on_tick is never called, because tick = None: give tick an interval, or use set_timer(…, every=…) and "
+            "on_timer"
+        )
+    called = ("on_event", "on_events", "on_timer", "on_command")
+    if not commands and not any(_has_own(cls, handler) for handler in called):
+        yield "tick = None, and there is no on_event, on_events, on_timer or command: nothing runs after on_lead"
 
 
 def _commands_of(cls: type[Worker[Any]]) -> dict[str, Declared]:

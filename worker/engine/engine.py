@@ -329,7 +329,9 @@ class Engine:
         turn = step.turn
         if turn is not None and self._descriptors.watchful:
             self._descriptors.end_turn()
-        if turn is not None and turn.kind == "command" and not isinstance(problem, KeyboardInterrupt):
+        # A loop that raises has ended, whatever it raised for.
+        command = turn is not None and turn.kind == "command" and turn.passed is None
+        if turn is not None and command and not isinstance(problem, KeyboardInterrupt):
             try:
                 self.leading.refuse(turn, problem, description)
             except NeverblinkError as worse:

@@ -28,7 +28,7 @@ from .decision_log import DecisionLog
 from .report_counters import ReportCounters
 from .turns import Bot, Turn, Turns, TurnStep
 
-__all__ = ["Leading", "LeaseLost"]
+__all__ = ["HEARTBEAT", "Leading", "LeaseLost"]
 
 _PUMP_FOR = 2_000_000
 _PUMP_STOPS = 500_000
@@ -40,6 +40,8 @@ _VERIFIED_EVERY = 64
 _SLACK_WITHIN = 1_000_000_000
 _KINDS: tuple[Kind, ...] = ("tick", "event", "timer", "command")
 _STEPS = {kind: f"on_{kind}" for kind in _KINDS}
+HEARTBEAT = "heartbeat"
+"""The name of the step that calls no handler."""
 _REFUSED = object()
 """The result of a command that raised, which was answered already."""
 
@@ -193,7 +195,9 @@ class Leading:
             raise LeaseLost(
                 "the lease was lost without being dropped: some code of this process has opened and closed its file"
             )
-        return TurnStep(_STEPS[turn.kind], turn.call, turn)
+        return TurnStep(
+            _STEPS[turn.kind] if turn.tick is None or self._bot.ticks else HEARTBEAT, turn.call, turn
+        )
 
     def note_begun(self, asked: ReceivedCommand) -> None:
         """Record the commands of a turn that has begun, for a successor if this process dies in them."""
@@ -206,11 +210,15 @@ class Leading:
         verifier = self._verifier
         if verifier.strict and (problems := verifier.check_changed(self._replica.state)):
             raise VerificationFailed(problems)
+        self._counters.ended(turn.kind, heartbeat=frame.timing.heartbeat)
+        handed = None
         if turn.tick is not None:
             handed = self._counters.ticked(frame)
-            if handed is not None:
-                self.handed = handed
-                self._io.tell(handed)
+        elif turn.kind == "lead" and not self._bot.ticks and self.turns.on_time:
+            handed = self._counters.ready_to_run(frame)
+        if handed is not None:
+            self.handed = handed
+            self._io.tell(handed)
         if turn.asked is not None:
             for item in turn.items:
                 if item.kind == "command":
@@ -235,7 +243,7 @@ class Leading:
         elif key in asked.answers:
             self.answers.give(item, asked.answers[key])
         else:
-            self.answers.give(item, turn.tick.answers.get(key) if turn.tick is not None else value)
+            self.answers.give(item, turn.passed.answers.get(key) if turn.passed is not None else value)
 
     def wake_at(self, now: int, order: YieldTo | None) -> int:
         """When something is due next, CLOCK_MONOTONIC ns."""

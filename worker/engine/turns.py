@@ -3,6 +3,9 @@
 This is the leader's work: which turn is next, what its handler receives, and the frame at its end. A tick goes first
 when it is due; timers and the inbox have the time in between. When the bot is so late that a tick is always due, they
 have one turn after each tick, so that ticks never starve a fill.
+
+An event-driven bot has a grid too. Its ticks are *heartbeats*: turns without a handler, whose frames show that the bot
+could have run. So a handoff, the hang detection and an audit find what they find with ticks.
 """
 
 from __future__ import annotations
@@ -77,13 +80,16 @@ class Bot(CommandableBot, Protocol):
     """The user's code, as the engine sees it: a `Worker` or a `join` loop."""
 
     interval: int
+    """From tick to tick, or from heartbeat to heartbeat, ns."""
+    ticks: bool
+    """Whether it has ticks. Without them it is event-driven: its grid is that of heartbeats, at which no code runs."""
     windows: tuple[Window, ...]
     overrun: Policy
     event_type: Any
     batches: bool
     """All events that wait come in one turn, to `call_events`."""
     gathers: bool
-    """Whether events, timers and commands come with the tick, not in turns of their own."""
+    """Whether it is a loop: events, timers and commands come with the tick, or without ticks in a turn of the loop."""
     settings: SettingsCell
     derives: Literal["", "on_load", "on_state"]
     """Its handler that derives from the state what it keeps beside it."""
@@ -109,6 +115,9 @@ class Turn(msgspec.Struct):
     due: int
     call: Callable[[], Any]
     tick: Tick[Any] | None = None
+    """The tick or heartbeat that it is; None for other turns."""
+    passed: Tick[Any] | None = None
+    """What a loop gets for this turn; None for a turn in which the loop's body does not run."""
     gaps: tuple[Gap, ...] = ()
     items: tuple[Item, ...] = ()
     asked: ReceivedCommand | None = None
@@ -121,7 +130,7 @@ class Turn(msgspec.Struct):
     @property
     def title(self) -> str:
         """Its name in reports."""
-        return self.name if self.tick is None else f"tick {self.tick.seq}"
+        return self.name or (f"tick {self.tick.seq}" if self.tick is not None else "")
 
 
 class Turns:
@@ -134,7 +143,9 @@ class Turns:
         self.rests_until = 0
         """Computed at the end of a turn: when the next turn is due, CLOCK_MONOTONIC ns; 0 when that may be now."""
         self._bot = bot
-        self._gathers = bot.gathers
+        self._has_ticks = bot.ticks
+        self._loops = bot.gathers
+        self._gathers = bot.gathers and bot.ticks
         self._batches = BatchLimit(bot.interval) if bot.batches else None
         self._decode = (
             msgspec.msgpack.Decoder().decode
@@ -214,8 +225,12 @@ class Turns:
             return self._timer_turn(*timer, wall)
         if item is None:
             return None
+        if self._loops:
+            return self._loop_turn(wall)
         if self._batches is not None and item.kind == "event":
-            return self._batch_turn(inbox.batch(self._batches.events(self._due - wall), MOST_BYTES))
+            # A heartbeat may be late; a tick is not to wait for a batch.
+            until = self._due - wall if self._has_ticks else 0
+            return self._batch_turn(inbox.batch(self._batches.events(until), MOST_BYTES))
         return self._item_turn(item)
 
     def next_due(self, wall: int) -> int:
@@ -231,6 +246,11 @@ class Turns:
         """When the tick after the last is due, wall clock; 0 when no tick ever ran."""
         seq = self._replica.seq
         return 0 if seq is None else self._grid_of_state().due(seq + 1)
+
+    @property
+    def on_time(self) -> bool:
+        """Whether no tick or heartbeat is due."""
+        return self._due > self._wall()
 
     def next_tick(self) -> int:
         """When the next tick is or was due, CLOCK_MONOTONIC ns; 0 when no tick ever ran."""
@@ -250,15 +270,23 @@ class Turns:
     def slack(self, needs: int = 0) -> bool:
         """Whether there is enough time before the next tick for another process to take over.
 
-        `needs`: it needs so long to prepare for that, ns.
+        `needs`: it needs so long to prepare for that, ns. An event-driven bot has a timer to be on time for.
         """
         wall = self._wall()
-        due = self._due if self._due > wall else self._plan(wall, self._bot.overrun).due
+        if not self._has_ticks:
+            due = self._replica.timers.next or wall + self._interval
+        else:
+            due = self._due if self._due > wall else self._plan(wall, self._bot.overrun).due
         interval = self._bot.interval
         return due - wall >= min(_SLACK, interval // 4) + min(needs, interval // 2)
 
     def lead_turn(self, about: Led, call: Callable[[], Any]) -> Turn:
-        return Turn("lead", "on_lead", self._wall(), call, about=about)
+        wall = self._wall()
+        turn = Turn("lead", "on_lead", wall, call, about=about)
+        if self._loops and not self._has_ticks:
+            # The loop has no tick soon in which it could look at the state and the decisions in doubt.
+            turn.passed = self._for_loop(wall, wall, first=True)
+        return turn
 
     def stop_turn(self, call: Callable[[], Any]) -> Turn:
         return Turn("stop", "on_stop", self._wall(), call)
@@ -312,6 +340,7 @@ class Turns:
             gaps=turn.gaps,
             step=self._step if turn.tick is not None else None,
             ahead=replica.ahead if turn.tick is not None else 0,
+            heartbeat=turn.tick is not None and not self._has_ticks,
         )
         applied = tuple(item.key for item in turn.items) if turn.items else ()
         frame = self._emit(turn.kind, seq, timing, applied, turn.about, pause, settings, turn.title)
@@ -435,6 +464,10 @@ class Turns:
         else:
             # The usual case: its slot is the present one.
             seq, due, gaps = last + 1, self._due, ()
+        if not self._has_ticks:
+            self._taken_over = False
+            heartbeat = Tick(seq, due, max(0, wall - due), self._interval, replica.state)
+            return Turn("tick", f"heartbeat {seq}", due, _nothing, heartbeat, gaps=gaps)
         tick = Tick(
             seq=seq,
             due=due,
@@ -447,9 +480,10 @@ class Turns:
             if bot.windows
             else (),
         )
-        turn = Turn("tick", "", due, partial(bot.call_tick, tick), tick, gaps)
+        turn = Turn("tick", "", due, partial(bot.call_tick, tick), tick, gaps=gaps)
         if self._gathers:
-            self._gather(turn, wall)
+            turn.timers = tuple((n, armed) for n, armed in replica.timers.all().items() if armed.due <= wall)
+            self._gather(turn, tick, replica.inbox.ready(wall), wall)
         return turn
 
     def _planned(self, wall: int) -> Plan | None:
@@ -536,8 +570,34 @@ class Turns:
 
     def _timer_turn(self, name: str, armed: Armed, wall: int) -> Turn:
         timer = Timer(name, armed.due, wall - armed.due, armed.every)
-        return Turn(
+        turn = Turn(
             "timer", f"timer {name}", armed.due, lambda: self._bot.call_timer(timer), timers=((name, armed),)
+        )
+        if self._loops:
+            self._gather(turn, self._for_loop(armed.due, wall), [], wall)
+        return turn
+
+    def _loop_turn(self, wall: int) -> Turn:
+        """A turn of an event-driven loop, with all events and commands that wait."""
+        items = self._replica.inbox.ready(wall)
+        events = sum(item.kind == "event" for item in items)
+        due = items[0].at if items else wall
+        name = f"event {items[0].key}" if len(items) == 1 and events else f"{len(items)} events and commands"
+        turn = Turn("event" if events else "command", name, due, _nothing)
+        self._gather(turn, self._for_loop(due, wall), items, wall)
+        return turn
+
+    def _for_loop(self, due: int, wall: int, *, first: bool = False) -> Tick[Any]:
+        """What an event-driven loop gets for a turn, before `_gather`."""
+        replica = self._replica
+        return Tick(
+            seq=0 if replica.seq is None else replica.seq,
+            due=due,
+            late=max(0, wall - due),
+            interval=self._interval,
+            state=replica.state,
+            first=first,
+            open_windows=tuple(window for window in self._bot.windows if window.open_at(wall)),
         )
 
     def _batch_turn(self, items: list[Item]) -> Turn:
@@ -564,12 +624,10 @@ class Turns:
         name, _ = decode_command(item)
         return Turn("command", f"command {name}", item.at, asked.call or _nothing, items=(item,), asked=asked)
 
-    def _gather(self, turn: Turn, wall: int) -> None:
-        assert turn.tick is not None
-        replica = self._replica
+    def _gather(self, turn: Turn, tick: Tick[Any], items: list[Item], wall: int) -> None:
+        """Make it a turn of a loop, with these items, and the timers that it has already."""
         events: list[Event] = []
         commands: list[Command] = []
-        items = replica.inbox.ready(wall)
         for item in items:
             if item.kind == "event":
                 events.append(self._event(item))
@@ -578,17 +636,19 @@ class Turns:
             own = self._commanding.take(item, turn.asked)
             if own is not None:
                 commands.append(Command(item.key, *own))
-        timers = tuple((name, armed) for name, armed in replica.timers.all().items() if armed.due <= wall)
         turn.items = tuple(items)
-        turn.timers = timers
-        turn.tick = tick = msgspec.structs.replace(
-            turn.tick,
+        turn.passed = tick = msgspec.structs.replace(
+            tick,
             events=tuple(events),
-            timers=tuple(Timer(name, armed.due, wall - armed.due, armed.every) for name, armed in timers),
+            timers=tuple(
+                Timer(name, armed.due, wall - armed.due, armed.every) for name, armed in turn.timers
+            ),
             commands=tuple(commands),
             answers={},
             halt=turn.asked is not None and turn.asked.halt,
         )
+        if turn.tick is not None:
+            turn.tick = tick
         turn.call = partial(self._bot.call_tick, tick)
 
     def _event(self, item: Item) -> Event:

@@ -62,10 +62,13 @@ class InDoubt(msgspec.Struct, frozen=True):
 
 
 class Tick(msgspec.Struct, Generic[S]):
-    """One step on the grid. Times are wall-clock ns.
+    """One step on the grid, or with `join(tick=None)` one turn of the loop. Times are wall-clock ns.
 
     `gaps` are the indices before this tick that did not run, each with its cause. `events`, `timers`, `commands` and
     `halt` are set in `join` loops only; a `Worker` has a handler for each.
+
+    Without ticks `due` is when the event came or the timer was due, `seq` the last heartbeat's number, `interval` the
+    time between two heartbeats, `gaps` is empty, and the windows are those that are open now.
     """
 
     seq: int

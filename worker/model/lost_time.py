@@ -61,7 +61,7 @@ def cause_of_transfer(cause: Cause, before: str) -> str:
 def _title(frame: Frame) -> str:
     match frame.kind:
         case "tick":
-            return f"tick {frame.seq}"
+            return f"{'heartbeat' if frame.timing.heartbeat else 'tick'} {frame.seq}"
         case "event" if frame.traffic.applied and not frame.traffic.applied[0].startswith(COMMAND):
             return f"event {frame.traffic.applied[0]}"
         case "lead" | "stop":

@@ -82,7 +82,7 @@ def build_engine(me: Assignment, bot: Runnable, io: WorkerIO, *, imported: int) 
     limit, age = bot.remember
     inbox = Inbox(io.clock.wall, io.wake, limit, age, bot.hold_events, bot.inbox_bound)
     cells = bot.cells()
-    hello = hello_of(me, cells.schema, bot.interval, bot.windows, bot.offers())
+    hello = hello_of(me, cells.schema, bot.interval, bot.windows, bot.offers(), ticks=bot.ticks)
     replica = Replica(cells, cells.schema, bot.migrations, inbox, bot.settings)
     replica.verifier.modules = bot.modules
     replica.may_drop = me.drop
@@ -106,6 +106,8 @@ def hello_of(
     interval: int,
     windows: tuple[Window, ...],
     offers: Offers | None = None,
+    *,
+    ticks: bool = True,
 ) -> Hello:
     """Return the `Hello` of this process."""
     try:
@@ -125,4 +127,5 @@ def hello_of(
         python=platform.python_version(),
         neverblink=installed,
         offers=offers,
+        ticks=ticks,
     )

@@ -17,6 +17,7 @@ from ..model.inbox import MOST_BYTES, InboxBound, WhenFull
 from ..model.settings import SettingsCell, SettingsError
 
 __all__ = [
+    "HEARTBEAT",
     "BotError",
     "codecs_of",
     "inbox_bound_of",
@@ -29,6 +30,11 @@ __all__ = [
     "state_home",
     "windows_of",
 ]
+
+
+HEARTBEAT = "1s"
+"""The default of `heartbeat`."""
+_HEARTBEATS = (10_000_000, 60_000_000_000)
 
 
 class BotError(NeverblinkError):
@@ -48,11 +54,24 @@ def modules_of(*classes: type) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in inherited if name.partition(".")[0] not in others))
 
 
-def interval_of(name: str, tick: Any) -> int:
-    """The interval that a bot writes as `tick`, ns. Raises `BotError`."""
+def interval_of(name: str, tick: Any, heartbeat: Any = HEARTBEAT) -> int:
+    """The interval of a bot's ticks, or with `tick` None of its heartbeats, ns. Raises `BotError`."""
+    if tick is None:
+        interval = span_of(name, "heartbeat", heartbeat)
+        if not _HEARTBEATS[0] <= interval <= _HEARTBEATS[1]:
+            raise BotError(f'bot {name}: heartbeat = {heartbeat!r}: expected a duration from "10ms" to "1m"')
+        return interval
+    if heartbeat != HEARTBEAT:
+        raise BotError(
+            f"bot {name}: heartbeat = {heartbeat!r}: only a bot without ticks has heartbeats: write tick = None, or "
+            "leave heartbeat out"
+        )
     interval = span_of(name, "tick", tick)
     if interval < 100_000:
-        raise BotError(f'bot {name}: tick = {tick!r}: expected a duration of at least "100us", such as "1s"')
+        raise BotError(
+            f'bot {name}: tick = {tick!r}: expected a duration of at least "100us", such as "1s", or None for a bot '
+            "that only events and timers call"
+        )
     return interval
 
 
@@ -81,10 +100,14 @@ def windows_of(name: str, windows: Any) -> tuple[Window, ...]:
     return tuple(found)
 
 
-def overrun_of(name: str, overrun: Any) -> Policy:
+def overrun_of(name: str, overrun: Any, tick: Any) -> Policy:
     """Return the bot's overrun policy. Raises `BotError`."""
     if overrun not in ("skip", "catch-up"):
         raise BotError(f'bot {name}: overrun = {overrun!r}: expected "skip" or "catch-up"')
+    if tick is None and overrun != "skip":
+        raise BotError(
+            f"bot {name}: overrun = {overrun!r}: a bot with tick = None has no ticks to catch up on: leave overrun out"
+        )
     return overrun
 
 
