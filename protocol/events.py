@@ -124,6 +124,8 @@ class DeploymentEnded(_Event, frozen=True, tag="deployment-ended"):
     missed: int = 0
     rollback: str = ""
     """"newest" when a rollback would have kept the newest state, else why not."""
+    heartbeats: bool = False
+    """The bot is event-driven: `seq`, `late` and `missed` are about heartbeats, not ticks."""
 
 
 class LeaderChanged(_Event, frozen=True, tag="leader"):
@@ -250,6 +252,7 @@ class Heartbeat(_Event, frozen=True, tag="pulse"):
     skipped: int
     late_max: int
     paused: bool
+    turns: int = 0
 
 
 class StandbyChanged(_Event, frozen=True, tag="standby"):
@@ -296,6 +299,8 @@ class Outage(msgspec.Struct, frozen=True):
     """When an operator acknowledged it, by whom, and why."""
     who: str = ""
     why: str = ""
+    heartbeats: bool = False
+    """The bot is event-driven: `missed` counts heartbeats, not ticks."""
 
 
 class OutageChanged(_Event, frozen=True, tag="outage"):

@@ -268,11 +268,12 @@ class BotStatus(msgspec.Struct, frozen=True):
     since: int
     """When this worker came to lead."""
     seq: int
-    """The last tick that ran, as of `reported`."""
+    """The last tick or heartbeat, as of `reported`."""
     reported: int
     interval: int
+    """From tick to tick, or from heartbeat to heartbeat."""
     ticks: int
-    """Ticks that this worker ran."""
+    """Ticks that this worker ran; 0 for an event-driven bot."""
     skipped: int
     late_max: int
     paused: bool
@@ -318,3 +319,7 @@ class BotStatus(msgspec.Struct, frozen=True):
     """What in the leader's state does not read back as it was written."""
     home_problem: str = ""
     """Why the home is not at its place, or incomplete; "" if neither is so."""
+    event_driven: bool = False
+    """The leader's bot has no ticks. `seq`, `skipped` and `late_max` are about its heartbeats."""
+    turns: int = 0
+    """Turns of the bot's own code that this worker ran: ticks, events, timers and commands."""

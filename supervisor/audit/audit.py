@@ -52,6 +52,7 @@ class _Auditor(JournalWalk):
     def __init__(self, scope: Scope, windows: Iterable[Window]) -> None:
         super().__init__()
         self._scope = scope
+        self._turns = 0
         self._ticks = TickAudit(scope, windows)
         self._leads = LeaderAudit(scope)
         self._decisions = DecisionAudit(scope)
@@ -77,7 +78,7 @@ class _Auditor(JournalWalk):
             ok=not scope.total,
             broken=scope.broken,
             broken_total=scope.total,
-            ticks=ticks.count,
+            ticks=ticks.count - ticks.heartbeats,
             first=ticks.first,
             last=ticks.last,
             began=self._began,
@@ -107,6 +108,8 @@ class _Auditor(JournalWalk):
             torn=self._torn,
             unwritten=self._unwritten,
             epochs=leads.epochs,
+            heartbeats=ticks.heartbeats,
+            turns=self._turns,
         )
 
     def _on_unfinished(self, found: UnfinishedRecord) -> None:
@@ -189,6 +192,7 @@ class _Auditor(JournalWalk):
             if frame.kind == "stop":
                 self._events.stopped()
         if scope.open:
+            self._turns += frame.kind in _TURNS and not frame.timing.heartbeat
             self._frames += 1
             if self._first is None:
                 self._first = frame.number
@@ -203,3 +207,4 @@ class _Auditor(JournalWalk):
 
 
 _ENDINGS = frozenset(("yield", "stop"))
+_TURNS = frozenset(("tick", "event", "timer", "command"))

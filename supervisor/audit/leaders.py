@@ -100,12 +100,14 @@ class LeaderAudit:
         death = self._death
         if death is not None and frame.epoch == death.epoch:
             death.seq, death.missed = frame.seq, missed
+            death.heartbeats = frame.timing.heartbeat
             self._death = None
         transfer = self._first
         if transfer is not None and frame.epoch == transfer.epoch:
             transfer.seq = frame.seq
             transfer.late_us = frame.timing.late / 1000
             transfer.missed = missed
+            transfer.heartbeats = frame.timing.heartbeat
             self._first = None
 
     def _lead(self, frame: Frame) -> None:

@@ -90,6 +90,8 @@ class Transfer(msgspec.Struct):
     """None when unknown: the old leader was killed."""
     missed: int = 0
     """Indices that did not run because of it."""
+    heartbeats: bool = False
+    """The new leader's bot is event-driven: `seq` is its first heartbeat, and `missed` counts heartbeats."""
 
 
 class Death(msgspec.Struct):
@@ -111,6 +113,8 @@ class Death(msgspec.Struct):
     """Indices that did not run because of it."""
     reason: str = ""
     """How the worker ended. The journal does not record it; the caller adds it from the history."""
+    heartbeats: bool = False
+    """As in `Transfer`, of the successor."""
 
 
 class Chain(msgspec.Struct, frozen=True):
@@ -196,7 +200,7 @@ class SchemaChange(msgspec.Struct, frozen=True):
 
 
 class ClockChange(msgspec.Struct, frozen=True):
-    """A step of the wall clock by `by_us` was detected before tick `seq`."""
+    """A step of the wall clock by `by_us` was detected before tick or heartbeat `seq`."""
 
     seq: int
     by_us: float
@@ -249,6 +253,7 @@ class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
     broken: list[Violation]
     broken_total: int
     ticks: int
+    """Ticks that ran; heartbeats of an event-driven bot are counted in `heartbeats`."""
     first: int | None
     """The first and the last index of the span that ran or did not."""
     last: int | None
@@ -292,3 +297,7 @@ class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
     unwritten: list[UnwrittenFrames]
     epochs: tuple[int, int] | None
     """The lowest and the highest epoch."""
+    heartbeats: int = 0
+    """Heartbeats of an event-driven bot. `missed`, `skipped` and `doubled` count them like ticks."""
+    turns: int = 0
+    """Turns of the bot's own code: ticks, events, timers and commands."""

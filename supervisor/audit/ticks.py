@@ -26,6 +26,8 @@ class TickAudit:
 
     def __init__(self, scope: Scope, windows: Iterable[Window]) -> None:
         self.count = 0
+        """Ticks and heartbeats that ran, and how many of them were heartbeats."""
+        self.heartbeats = 0
         self.first: int | None = None
         self.last: int | None = None
         self.late = 0
@@ -71,6 +73,7 @@ class TickAudit:
             self._ran = seq
         if scope.open:
             self.count += 1
+            self.heartbeats += timing.heartbeat
             self._extend(seq, seq)
             if timing.late > self.late:
                 self.late = timing.late

@@ -254,6 +254,7 @@ class LiveBot:
                 skipped=report.skipped,
                 late_max=report.late_max,
                 paused=report.paused,
+                turns=report.turns,
             )
         )
 

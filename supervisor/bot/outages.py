@@ -133,6 +133,7 @@ class Outages:
             in_doubt=in_doubt,
             successor=leader.worker,
             epoch=handed.epoch,
+            heartbeats=leader.event_driven,
             **known,
         )
 
@@ -203,11 +204,14 @@ def describe_outage(outage: Outage, now: int) -> str:
     who = f"worker {outage.worker}" if outage.worker else "the leader"
     again = f" (and {outage.deaths - 1} after it)" if outage.deaths > 1 else ""
     died = f"{who} died{again}" + (f": {outage.cause}" if outage.cause else "")
+    unit = "heartbeat" if outage.heartbeats else "tick"
     if outage.until is None:
         next_ = f"{outage.successor} leads, no tick has run yet" if outage.successor else "no worker leads"
         parts = [f"{next_} since {duration.about(now - outage.since)}"]
     else:
-        missed = f"{outage.missed:,} tick{'' if outage.missed == 1 else 's'}" if outage.missed else "no tick"
+        missed = (
+            f"{outage.missed:,} {unit}{'' if outage.missed == 1 else 's'}" if outage.missed else f"no {unit}"
+        )
         parts = [
             f"{outage.successor} went on after {duration.about(outage.until - outage.since)}",
             f"{missed} missed",

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from ...protocol import duration
 from ...protocol.journal import Entry
 from ...protocol.window import Window, WindowError, WindowSpec, readable
 from ..audit.audit import audit as judge
@@ -104,14 +105,18 @@ def show(report: AuditReport, screen: Screen) -> None:
             mark = "unknown"
         screen.line(f"{mark}  {text}")
     screen.line()
-    for name, text in _facts(report, screen):
-        screen.line(f"{screen.faint(f'{name:<9}')}  {text}")
+    facts = list(_facts(report, screen))
+    width = max(9, *(len(name) for name, _ in facts))
+    for name, text in facts:
+        screen.line(f"{screen.faint(f'{name:<{width}}')}  {text}")
     _show_broken(report, screen)
 
 
 def _headline(report: AuditReport, screen: Screen) -> str:
     """The summary line. The proofs below it are about what the journal records, missed ticks included."""
     ran = f"{count(report.ticks, 'tick')} ran"
+    if report.heartbeats:
+        ran = f"{count(report.ticks, 'tick')}, {count(report.turns, 'turn')} ran"
     faults = [
         f"{number:,} {noun}"
         for number, noun in (
@@ -122,7 +127,10 @@ def _headline(report: AuditReport, screen: Screen) -> str:
         if number
     ]
     if not faults:
-        return screen.good(f"{ran}, none missed, none doubled")
+        none = "no heartbeat" if report.heartbeats and not report.ticks else "none"
+        return screen.good(f"{ran}, {none} missed, none doubled")
+    if report.heartbeats:
+        faults[0] = faults[0].replace(" ", f" {_unit(report)}s ", 1)
     summary = f"{ran}, {', '.join(faults)}"
     return screen.bad(summary) if report.missed or report.doubled else screen.warn(summary)
 
@@ -151,11 +159,14 @@ def _values(report: AuditReport) -> str:
 def _facts(report: AuditReport, screen: Screen) -> Iterator[tuple[str, str]]:
     if report.began is not None and report.ended is not None:
         yield "span", f"{clock(report.began)} to {clock(report.ended)}, {count(report.chain.frames, 'frame')}"
-    yield "ticks", _ticks(report, screen)
+    yield "heartbeats" if report.heartbeats and not report.ticks else "ticks", _ticks(report, screen)
+    if report.heartbeats:
+        every = f", a heartbeat every {duration.show(report.interval)}" if report.interval else ""
+        yield "turns", f"{report.turns:,} of the bot's own{every}"
     yield from (("", line) for line in _ranges(report.missing, "missed"))
     yield from (("", line) for line in _ranges(report.skipped, "skipped"))
     yield from (
-        ("clock", f"stepped by {last(round(step.by_us * 1000))} before tick {step.seq}")
+        ("clock", f"stepped by {last(round(step.by_us * 1000))} before {_unit(report)} {step.seq}")
         for step in report.clock
     )
     lines = columns([_transfer(transfer, screen) for transfer in report.handoffs[-_LINES:]])
@@ -229,9 +240,17 @@ def _ticks(report: AuditReport, screen: Screen) -> str:
         tally(report.doubled, "doubled"),
         tally(report.skipped_total, "skipped"),
     ]
-    where = f" ({report.first} to {report.last})" if report.ticks else ""
-    late = f", at most {last(round(report.late_us * 1000))} late" if report.ticks else ""
-    return f"{report.ticks:,}{where}: {', '.join(parts)}{late}"
+    ran = report.ticks + report.heartbeats
+    where = f" ({report.first} to {report.last})" if ran else ""
+    late = f", at most {last(round(report.late_us * 1000))} late" if ran else ""
+    return f"{ran:,}{where}: {', '.join(parts)}{late}"
+
+
+def _unit(report: AuditReport) -> str:
+    """What an index on the grid is."""
+    if not report.heartbeats:
+        return "tick"
+    return "tick and heartbeat" if report.ticks else "heartbeat"
 
 
 def _ranges(ranges: list[Missing], noun: str) -> Iterator[str]:
@@ -245,20 +264,27 @@ def _ranges(ranges: list[Missing], noun: str) -> Iterator[str]:
 def _transfer(transfer: Transfer, screen: Screen) -> tuple[str, ...]:
     cause = transfer.cause
     return (
-        f"tick {'-' if transfer.seq is None else transfer.seq}",
+        _at(transfer),
         cause if cause == "handoff" else screen.warn(cause),
         f"{transfer.from_release or transfer.from_} -> {transfer.to_release or transfer.to}",
         "" if transfer.blackout_us is None else f"blackout {last(round(transfer.blackout_us * 1000))}",
-        "" if transfer.late_us is None else f"{last(round(transfer.late_us * 1000))} late",
+        ""
+        if transfer.late_us is None or transfer.heartbeats
+        else f"{last(round(transfer.late_us * 1000))} late",
         f"{transfer.missed:,} missed" if transfer.missed else "",
         f"deployment {transfer.deployment}" if transfer.deployment else "",
     )
 
 
+def _at(change: Transfer | Death) -> str:
+    """The new leader's first tick or heartbeat."""
+    return f"{'heartbeat' if change.heartbeats else 'tick'} {'-' if change.seq is None else change.seq}"
+
+
 def _death(death: Death, screen: Screen) -> tuple[str, ...]:
     how = "took over" if death.cause == "failover" else "went on from the journal"
     return (
-        f"tick {'-' if death.seq is None else death.seq}",
+        _at(death),
         screen.warn(f"{death.worker or 'the leader'} died"),
         death.reason,
         f"{death.successor} {how}",

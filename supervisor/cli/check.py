@@ -159,7 +159,12 @@ def finding_of(config: Config, finding: dict[str, Any]) -> CheckResult:
         return CheckResult(
             "bot", True, f"{config.bot} is a function; what it joins with is seen when it runs"
         )
-    parts = [f"{config.bot} ticks every {_interval(finding.get('interval'))}"]
+    every = _interval(finding.get("interval"))
+    parts = [
+        f"{config.bot} ticks every {every}"
+        if finding.get("ticks", True)
+        else f"{config.bot} is event-driven (a heartbeat every {every})"
+    ]
     windows: list[Any] = finding.get("windows") or []
     if windows:
         parts.append(f"{len(windows)} window{'s' if len(windows) > 1 else ''}")

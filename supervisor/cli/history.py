@@ -21,7 +21,7 @@ from ..bot.outages import describe_outage
 from ..deploy.build_log import log_of
 from ..store.history_rows import CommandRow, DeploymentRow
 from ..system.format import clock, count, last
-from ..terminal.deployment_lines import END_PHASES, outcome_name, phases_of, step_text
+from ..terminal.deployment_lines import END_PHASES, outcome_name, phases_of, step_text, unit_of
 from ..terminal.screen import Screen, columns
 from .command import Done, local_command
 from .context import CommandContext
@@ -198,10 +198,11 @@ def _story(screen: Screen, row: DeploymentRow, printed: list[str]) -> None:
         for line in printed:
             screen.line(f"    {screen.faint(line)}")
     if row.ended is not None:
-        seq = f", tick {row.seq}" if row.seq is not None else ""
+        seq = f", {unit_of(row.heartbeats)} {row.seq}" if row.seq is not None else ""
         blackout = f", blackout {last(row.blackout)}" if row.blackout is not None else ""
         screen.line(
-            f"  ended {clock(row.ended)}{seq}{blackout}, {count(row.missed, 'tick')} missed; runs {row.runs}"
+            f"  ended {clock(row.ended)}{seq}{blackout}, {count(row.missed, unit_of(row.heartbeats))} missed; "
+            f"runs {row.runs}"
         )
 
 

@@ -13,6 +13,7 @@ from ..api.status import describe_next_start
 from ..bot.outages import describe_outage
 from ..deploy.branch_watch import describe_undeployed
 from ..system.format import ago, count, last
+from ..terminal.deployment_lines import unit_of
 from ..terminal.screen import Screen, columns
 from .command import Done, remote_command
 from .context import CommandContext
@@ -79,19 +80,26 @@ def _leader(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
         if status.inbox and status.inbox.waiting
         else []
     )
-    tick = [
-        f"{status.seq}, one every {duration.show(status.interval)}",
-        f"{count(status.ticks, 'tick')} run by this worker",
-        f"{status.skipped} skipped",
-        f"worst lateness {last(status.late_max)}",
-        *inbox,
-    ]
+    if status.event_driven:
+        name, run = (
+            "turns",
+            f"{count(status.turns, 'turn')} run by this worker, which is event-driven (no ticks)",
+        )
+        position = [run, f"a heartbeat every {duration.show(status.interval)}", f"{status.skipped} skipped"]
+    else:
+        name, run = "tick", f"{count(status.ticks, 'tick')} run by this worker"
+        position = [
+            f"{status.seq}, one every {duration.show(status.interval)}",
+            run,
+            f"{status.skipped} skipped",
+        ]
+    position += [f"worst lateness {last(status.late_max)}", *inbox]
     who = f"{status.worker}, pid {status.pid}, python {status.python}, epoch {status.epoch}, leads for {last(led)}"
     slow = [("slow", status.slow)] if status.slow else []
     short = _descriptors(status, screen)
     return [
         ("leader", who),
-        ("tick", ", ".join(tick)),
+        (name, ", ".join(position)),
         *slow,
         *_inbox(status, screen),
         *short,
@@ -250,7 +258,7 @@ def _ended(deployment: DeploymentEnded | None, now: int, screen: Screen) -> list
     outcome = (screen.good if well else screen.bad)(deployment.outcome.replace("_", " "))
     text = f"deployment {deployment.deployment} {outcome} {ago(deployment.at, now)}"
     if deployment.seq is not None:
-        text += f", at tick {deployment.seq}"
+        text += f", at {unit_of(deployment.heartbeats)} {deployment.seq}"
     if deployment.blackout is not None:
         text += f", blackout {last(deployment.blackout)}"
     if deployment.reason and not well:

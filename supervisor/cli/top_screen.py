@@ -13,7 +13,7 @@ from ..api.status import describe_next_start
 from ..audit.recent_ticks import RecentTick
 from ..bot.outages import describe_outage
 from ..system.format import ago, count, last
-from ..terminal.deployment_lines import DeploymentLine
+from ..terminal.deployment_lines import DeploymentLine, unit_of
 from .status import describe_pause
 from .tick_chart import Column, chart, level, mark_of
 from .top_view import TopSnapshot
@@ -71,7 +71,7 @@ def _rows(picture: TopSnapshot, status: BotStatus) -> list[Text]:
                 f"{status.worker}, epoch {status.epoch}, pid {status.pid}, leads for {_whole(now - status.since)}",
             )
         )
-        rows.append(_row("tick", _tick(picture, status)))
+        rows.append(_row("turns" if status.event_driven else "tick", _tick(picture, status)))
     else:
         rows.append(_row("leader", Text.assemble(("none", "bold red"), f": {status.reason}")))
         if status.next_start is not None:
@@ -109,11 +109,13 @@ def _rows(picture: TopSnapshot, status: BotStatus) -> list[Text]:
 def _tick(picture: TopSnapshot, status: BotStatus) -> str:
     newest = next((tick for tick in reversed(picture.seen) if isinstance(tick, RecentTick)), None)
     seq = max(status.seq, newest.seq) if newest is not None else status.seq
-    skipped = f", {count(status.skipped, 'tick')} skipped" if status.skipped else ""
+    unit = unit_of(status.event_driven)
+    skipped = f", {count(status.skipped, unit)} skipped" if status.skipped else ""
     waiting = (
         f", {count(status.inbox.waiting, 'event')} waiting" if status.inbox and status.inbox.waiting else ""
     )
-    return f"{seq}, one every {duration.show(status.interval)}{skipped}{waiting}"
+    position = f"{count(status.turns, 'turn')}, a heartbeat" if status.event_driven else f"{seq}, one"
+    return f"{position} every {duration.show(status.interval)}{skipped}{waiting}"
 
 
 def _windows(status: BotStatus, now: int) -> Text:
@@ -182,16 +184,17 @@ def _last(status: BotStatus, now: int) -> Text | str:
 
 def _strip(picture: TopSnapshot, status: BotStatus, width: int, tall: int) -> list[Text]:
     columns = chart(picture.seen, status.interval, max(1, width - _LABEL))
+    unit = unit_of(status.event_driven)
     if not columns:
-        return [_heading("ticks: none seen yet", width)]
+        return [_heading(f"{unit}s: none seen yet", width)]
     interval = status.interval
     late, took = max(column.late for column in columns), max(column.took for column in columns)
     missed = sum(not column.worker for column in columns)
     lost = f", {missed} missed" if missed else ""
     if picture.measured:
-        head = f"ticks: worst lateness {last(late)}, longest {last(took)}{lost}"
+        head = f"{unit}s: worst lateness {last(late)}, longest {last(took)}{lost}"
     else:
-        head = f"ticks, from the leader's reports: worst lateness {last(late)}"
+        head = f"{unit}s, from the leader's reports: worst lateness {last(late)}"
     rows = [_heading(head, width)]
     rows += _bars("late", columns, [column.late for column in columns], interval, tall)
     if picture.measured:

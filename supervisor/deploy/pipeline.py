@@ -389,6 +389,7 @@ class Pipeline:
             late=how.late,
             missed=how.missed,
             rollback=how.rollback,
+            heartbeats=how.heartbeats,
         )
         ended = self._bot.bus.tell(ended)
         self._history_thread.write(lambda history: history.drop(left_key(active.deployment)))

@@ -161,6 +161,7 @@ class HandoffDriver:
             if new.handed is not None and not kept.took_over:
                 self._first_tick(new.worker, new.handed)
             self.progress.handed = new.handed
+            self.progress.heartbeats = new.event_driven
             self._ticked = new.report is not None and new.report.ticks > 0
         settled = old.report.order if old is not None and old.report is not None else 0
         self._feed(
@@ -476,9 +477,12 @@ class HandoffDriver:
     def _first_tick(self, worker: str, handed: Handed) -> None:
         if worker == self.handoff.old and not self._ticked_after_handoff(handed):
             return
+        member = self._registry.get(worker)
+        event_driven = member is not None and member.event_driven
         if worker == self.handoff.new:
             self.progress.handed = handed
-        self.progress.ticked(worker, handed)
+            self.progress.heartbeats = event_driven
+        self.progress.ticked(worker, handed, heartbeats=event_driven)
         if worker == self.handoff.new:
             self._has_ticked()
 

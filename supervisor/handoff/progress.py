@@ -39,6 +39,8 @@ class Finished(msgspec.Struct, frozen=True):
     late: int | None = None
     missed: int = 0
     rollback: str = ""
+    heartbeats: bool = False
+    """The new worker's bot is event-driven, and these are about heartbeats."""
 
     @property
     def back(self) -> bool:
@@ -83,7 +85,9 @@ class HandoffProgress:
         self.holding = ""
         """What the handoff waits for in its current phase, as reported by a worker, "" for nothing."""
         self.handed: Handed | None = None
-        """The new worker's first tick."""
+        """The new worker's first tick, or readiness to run an event-driven bot."""
+        self.heartbeats = False
+        """The new worker's bot is event-driven."""
         self.rehearsed: Rehearsed | None = None
         self.again = ""
         """The release, when it is a kept one that may have led before."""
@@ -161,13 +165,14 @@ class HandoffProgress:
         self.holding = reason
         self.step("holding", reason, self.elapsed, {"reason": reason, "worker": worker})
 
-    def ticked(self, worker: str, handed: Handed) -> None:
-        """Publish the first tick of a new leader."""
+    def ticked(self, worker: str, handed: Handed, *, heartbeats: bool) -> None:
+        """Publish the first tick of a new leader. `heartbeats`: its bot is event-driven."""
         facts: dict[str, Any] = {
             "worker": worker,
             "epoch": handed.epoch,
             "cause": handed.cause,
             "seq": handed.seq,
+            **({"heartbeats": True} if heartbeats else {}),
         }
         self.step("handed", f"to {worker}", 0, {**facts, "blackout": handed.blackout})
         self.step("first-tick", "", 0, {**facts, "late": handed.late, "missed": handed.missed})
@@ -199,6 +204,7 @@ class HandoffProgress:
             late=handed.late if handed else None,
             missed=handed.missed if handed else 0,
             rollback=self.rehearsed.rollback if self.rehearsed else "",
+            heartbeats=self.heartbeats,
         )
 
 

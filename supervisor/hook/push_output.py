@@ -21,7 +21,7 @@ from ...protocol.handoff.handoff_events import NO_BOUNDARY
 from ...protocol.state_changes import WOULD_DROP
 from ..system.format import count, last
 from ..system.text import visible
-from ..terminal.deployment_lines import DeploymentLine, DeploymentLines, leads
+from ..terminal.deployment_lines import DeploymentLine, DeploymentLines, leads, unit_of
 from ..terminal.screen import put
 from .bot_state import RUNS
 
@@ -163,7 +163,8 @@ def show_result(
             return True
         case "done":
             blackout = "" if ended.blackout is None else f" in {last(ended.blackout)}"
-            output.verdict(f"handed over at tick {ended.seq}{blackout}, {ended.missed:,} missed")
+            unit = unit_of(ended.heartbeats)
+            output.verdict(f"handed over at {unit} {ended.seq}{blackout}, {ended.missed:,} missed")
             output.detail(f"{who_leads}, and its probation is over" if ended.release else who_leads)
             return True
         case "rolled_back":
@@ -171,8 +172,10 @@ def show_result(
             output.banner(
                 f"ROLLED BACK: the new code led and did not pass its probation; {old}",
                 f"error: {ended.reason}",
-                "  It never ticked." if ended.seq is None else f"  It led from tick {ended.seq}.",
-                f"  {who_leads}; {count(ended.missed, 'tick')} missed.",
+                "  It never ticked."
+                if ended.seq is None
+                else f"  It led from {unit_of(ended.heartbeats)} {ended.seq}.",
+                f"  {who_leads}; {count(ended.missed, unit_of(ended.heartbeats))} missed.",
                 f"  Fix it and push again to {branch}.",
                 details,
             )

@@ -249,7 +249,9 @@ class HistoryDb:
                 self._put("steps", **fields, facts=facts)
             case DeploymentEnded():
                 fields = _fields(
-                    event, "outcome", "reason", "leader", "seq", "blackout", "late", "missed", "rollback"
+                    event,
+                    *("outcome", "reason", "leader", "seq", "blackout", "late", "missed", "rollback"),
+                    "heartbeats",
                 )
                 self._change(
                     "deployments",

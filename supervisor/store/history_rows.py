@@ -119,7 +119,12 @@ create table control (
 ) strict;
 """
 
-STEPS = (_TABLES, _OUTAGES, _COMMITS, _STANDBYS, _COMMANDED, _CONTROL)
+_HEARTBEATS = """
+alter table deployments add column heartbeats integer not null default 0;
+alter table outages add column heartbeats integer not null default 0;
+"""
+
+STEPS = (_TABLES, _OUTAGES, _COMMITS, _STANDBYS, _COMMANDED, _CONTROL, _HEARTBEATS)
 """The migrations of the tables, one for each version. Only ever append to it."""
 
 SCHEMA = len(STEPS)
@@ -182,6 +187,8 @@ class DeploymentRow(msgspec.Struct, frozen=True):
     subject: str = ""
     author: str = ""
     ref: str = ""
+    heartbeats: bool = False
+    """The bot was event-driven: `seq`, `late` and `missed` are about heartbeats."""
     phases: tuple[PhaseNote, ...] = ()
     steps: tuple[StepNote, ...] = ()
 

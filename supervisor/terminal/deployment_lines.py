@@ -34,6 +34,7 @@ __all__ = [
     "phases_of",
     "step_text",
     "takes_over",
+    "unit_of",
 ]
 
 END_PHASES = frozenset(get_args(Outcome))
@@ -53,6 +54,8 @@ _ACTIVITIES = {
 }
 _OUTPUT_ACTIVITIES = {"environment": "building environment", "check": "checking"}
 _STEP_NAMES = {"handed": "handed over", "first-tick": "first tick"}
+_READY = "ready to run"
+"""What an event-driven bot has instead of its first tick."""
 _HELD_PHASES = ("rehearsing", "prepared", "waiting")
 
 
@@ -209,15 +212,21 @@ def outcome_name(outcome: str) -> str:
 def handoff_facts(ended: DeploymentEnded) -> list[str]:
     """The numbers of the handoff: its tick, blackout, lateness, and missed ticks. Empty when there was no handoff."""
     facts: list[str] = []
+    unit = unit_of(ended.heartbeats)
     if ended.seq is not None:
-        facts.append(f"at tick {ended.seq}")
+        facts.append(f"at {unit} {ended.seq}")
     if ended.blackout:
         facts.append(f"blackout {last(ended.blackout)}")
-    if ended.late is not None:
+    if ended.late is not None and not ended.heartbeats:
         facts.append(f"first tick {last(ended.late)} late")
     if facts or ended.missed:
-        facts.append(f"{count(ended.missed, 'tick')} missed")
+        facts.append(f"{count(ended.missed, unit)} missed")
     return facts
+
+
+def unit_of(heartbeats: bool) -> str:
+    """What an index on the bot's grid is: a tick, or a heartbeat of an event-driven bot."""
+    return "heartbeat" if heartbeats else "tick"
 
 
 def step_text(step: StepDone | StepNote) -> str:
@@ -234,13 +243,13 @@ def step_text(step: StepDone | StepNote) -> str:
                 *parts,
             ]
         case "handed":
-            parts.append(f"at tick {facts.get('seq', '?')}")
+            parts.append(f"at {unit_of(bool(facts.get('heartbeats')))} {facts.get('seq', '?')}")
             if blackout := facts.get("blackout"):
                 parts.append(f"blackout {last(blackout)}")
         case "first-tick":
             parts.append(f"{last(facts.get('late', 0))} late")
             if missed := facts.get("missed"):
-                parts.append(count(missed, "tick") + " missed")
+                parts.append(count(missed, unit_of(bool(facts.get("heartbeats")))) + " missed")
         case _:
             pass
     return ", ".join(parts)
@@ -266,7 +275,12 @@ def _step(step: StepDone | StepNote) -> DeploymentLine | None:
         case "holding":
             return DeploymentLine("held", "held by", _holder(step))
         case name:
-            return DeploymentLine("step", _STEP_NAMES.get(name, name), step_text(step), step.took)
+            named = (
+                _READY
+                if name == "first-tick" and step.facts.get("heartbeats")
+                else _STEP_NAMES.get(name, name)
+            )
+            return DeploymentLine("step", named, step_text(step), step.took)
 
 
 def _holder(step: StepDone | StepNote) -> str:

@@ -165,8 +165,13 @@ def _gauges(status: BotStatus) -> Mapping[str, tuple[str, float]]:
     journal, decisions = status.journal, status.decisions
     return {
         "epoch": ("The number of the leader's lease.", status.epoch),
-        "tick": ("The index of the last tick.", status.seq),
-        "tick_interval_seconds": ("From tick to tick.", status.interval / 1e9),
+        "tick": ("The index of the last tick, or heartbeat of an event-driven bot.", status.seq),
+        "tick_interval_seconds": ("From tick to tick, or heartbeat to heartbeat.", status.interval / 1e9),
+        "event_driven": (
+            "1 when the bot has no ticks, so that those here are heartbeats.",
+            int(status.event_driven),
+        ),
+        "worker_turns": ("Turns of the bot's own code that the leader's process has run.", status.turns),
         "reported_timestamp_seconds": ("When the leader last reported.", status.reported / 1e9),
         "paused": ("1 while the bot enters nothing new.", status.paused),
         "slow": ("1 while the leader does not do its work.", bool(status.slow)),

@@ -94,6 +94,11 @@ class Member:
         return self.report.role if self.report is not None else "joining"
 
     @property
+    def event_driven(self) -> bool:
+        """Whether its bot has no ticks. Its interval is that of heartbeats."""
+        return self.hello is not None and not self.hello.ticks
+
+    @property
     def leads(self) -> bool:
         return self.role == "leading"
 

@@ -30,6 +30,8 @@ class Book(msgspec.Struct):
         ({"tick": "1us"}, 'at least "100us"'),
         ({"windows": Window("5m", opens="0s", closes="1s")}, "expected a list of Window"),
         ({"overrun": "wait"}, 'expected "skip" or "catch-up"'),
+        ({"tick": None, "overrun": "catch-up"}, "no ticks to catch up on"),
+        ({"heartbeat": "5s"}, "only a bot without ticks has heartbeats"),
     ],
 )
 def test_arguments_are_checked_as_a_workers_attributes_are(arguments: dict[str, Any], problem: str) -> None:
@@ -102,6 +104,37 @@ for tick in loop:
 """,
     )
     assert (status, output) == (0, "['fill-1 2', 'exit'] True\n"), errors
+
+
+@pytest.mark.parametrize("kind", ["for", "async for"])
+def test_a_loop_without_ticks_runs_when_something_comes(tmp_path: Path, kind: str) -> None:
+    # An hour between heartbeats would be refused, and ten seconds are longer than the test.
+    status, output, errors = ran(
+        tmp_path,
+        f"""
+import threading
+
+
+async def main():
+    loop = join(Book, tick=None, heartbeat="10s")
+    {kind} turn in loop:
+        book = turn.state
+        book.count += 1
+        book.seen += [f"{{event.key}} {{turn.first}}" for event in turn.events]
+        book.seen += [f"{{timer.name}} {{turn.first}}" for timer in turn.timers]
+        if turn.first:
+            book.seen.append(f"first {{len(turn.events)}} {{loop.in_doubt}}")
+            threading.Timer(0.1, loop.inbox.put, ("fill", 1)).start()
+        if turn.events:
+            loop.set_timer("exit", after="10ms")
+        if turn.timers:
+            print(book.count, book.seen, flush=True)
+            break
+
+asyncio.run(main())
+""",
+    )
+    assert (status, output) == (0, "3 ['first 0 ()', 'fill False', 'exit False']\n"), errors
 
 
 def test_ticks_are_on_the_grid_and_none_runs_twice(tmp_path: Path) -> None:

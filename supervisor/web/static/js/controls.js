@@ -4,7 +4,7 @@ import { get, post } from "./api.js";
 import { field, h, put, say, sheet } from "./dom.js";
 import { confirmHalt } from "./halt.js";
 import { settings } from "./settings.js";
-import { release, when } from "./words.js";
+import { release, unit, when } from "./words.js";
 
 export function controls(me) {
   const message = h("p", { class: "notice", role: "status", hidden: true });
@@ -147,7 +147,7 @@ export function controls(me) {
         h(
           "div",
           { class: "notice", "data-tone": item.until ? "warn" : "bad" },
-          h("p", {}, `Outage ${item.id}, ${when(item.since)}: ${item.cause || "the leader died"}; ${item.missed} ticks missed`),
+          h("p", {}, `Outage ${item.id}, ${when(item.since)}: ${item.cause || "the leader died"}; ${item.missed} ${unit(item)}s missed`),
           item.in_doubt.length ? h("p", {}, `In doubt: ${item.in_doubt.map((doubt) => `${doubt.name} ${doubt.id}`).join(", ")}`) : null,
           item.until
             ? h(

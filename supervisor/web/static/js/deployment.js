@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { h, put, say, sheet } from "./dom.js";
 import { confirmDrop, refusedFields } from "./drop.js";
 import { step } from "./steps.js";
-import { clock, long, outcome, release, span } from "./words.js";
+import { clock, long, outcome, release, span, unit } from "./words.js";
 
 const USUAL = ["preparing", "rehearsing", "waiting", "transferring", "probation"];
 // A probation reports a few times a second; its phase shows that already.
@@ -135,7 +135,7 @@ export function deployment(redeploy) {
 
   function verdict(entry) {
     const parts = [outcome(entry.outcome)[0].toUpperCase() + outcome(entry.outcome).slice(1)];
-    if (entry.seq !== null && entry.seq !== undefined) parts.push(`first tick ${entry.seq}`);
+    if (entry.seq !== null && entry.seq !== undefined) parts.push(`first ${unit(entry)} ${entry.seq}`);
     if (entry.blackout) parts.push(`blackout ${span(entry.blackout)}`);
     if (entry.blackout) parts.push(`${entry.missed} missed`);
     return parts.join(", ") + (entry.reason ? `: ${entry.reason}` : ".");

@@ -60,7 +60,7 @@ function open(me) {
     document.title = `${status.state === "running" ? "" : `${status.state}: `}${me.bot}`;
     for (const part of [parts.now, parts.controls]) part.show(status);
     parts.deployment.status(status);
-    parts.strip.paced(status.interval);
+    parts.strip.paced(status.interval, status.event_driven);
   }
 
   function look() {

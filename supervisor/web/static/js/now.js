@@ -1,6 +1,6 @@
 // The current state: leader, next windows, open decisions, warnings, and the last deployment.
 
-import { h, put, sheet } from "./dom.js";
+import { h, put, say, sheet } from "./dom.js";
 import { count, long, outcome, release, span, when } from "./words.js";
 
 const TONES = { running: "good", paused: "warn", starting: "warn", recovering: "warn", stopping: "warn", down: "bad" };
@@ -10,8 +10,8 @@ export const tone = (state) => TONES[state] ?? "";
 export function now() {
   const figures = {};
   const figure = (key, label, word = false) => {
-    figures[key] = { value: h("dd", { class: word ? "word" : "" }), note: h("span", { class: "note" }) };
-    return h("div", { class: "figure" }, h("dt", {}, label), figures[key].value);
+    figures[key] = { label: h("dt", {}, label), value: h("dd", { class: word ? "word" : "" }), note: h("span", { class: "note" }) };
+    return h("div", { class: "figure" }, figures[key].label, figures[key].value);
   };
   const windows = h("ul", { class: "rows" });
   const decisions = h("ul", { class: "rows" });
@@ -55,7 +55,9 @@ export function now() {
   function show(next) {
     status = next;
     ahead = status.at / 1e6 - Date.now();
-    set("tick", status.seq ? count(status.seq) : "none yet", status.interval ? `one every ${span(status.interval)}` : "");
+    say(figures.tick.label, status.event_driven ? "Turns" : "Tick");
+    if (status.event_driven) set("tick", count(status.turns), `no ticks, a heartbeat every ${span(status.interval)}`);
+    else set("tick", status.seq ? count(status.seq) : "none yet", status.interval ? `one every ${span(status.interval)}` : "");
     set("late", span(status.late_max), status.skipped ? `${count(status.skipped)} skipped` : "none skipped");
     set("leader", status.worker || "none", status.pid ? `pid ${status.pid}, Python ${status.python}` : status.reason);
     set("epoch", status.epoch, status.since ? `since ${when(status.since)}` : "");

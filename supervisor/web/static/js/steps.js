@@ -1,6 +1,6 @@
 // The steps of a deployment as readable lines.
 
-import { count, span } from "./words.js";
+import { count, span, unit } from "./words.js";
 
 const NAMES = {
   spawned: "Started",
@@ -18,7 +18,8 @@ const NAMES = {
 const GOES_ON = new Set(["spawned", "handed"]);
 
 export function step(event) {
-  const name = NAMES[event.step] ?? plain(event.step);
+  const ready = event.step === "first-tick" && event.facts?.heartbeats;
+  const name = ready ? "Ready to run" : (NAMES[event.step] ?? plain(event.step));
   const text = event.text ? (GOES_ON.has(event.step) ? `${name} ${event.text}` : `${name}: ${event.text}`) : name;
   return [text, ...numbers(event.step, event.facts ?? {})].join(", ");
 }
@@ -28,7 +29,7 @@ function numbers(name, facts) {
     case "spawned":
       return facts.pid ? [`pid ${facts.pid}`] : [];
     case "handed":
-      return [facts.seq ? `at tick ${count(facts.seq)}` : "", facts.blackout ? `blackout ${span(facts.blackout)}` : ""].filter(Boolean);
+      return [facts.seq ? `at ${unit(facts)} ${count(facts.seq)}` : "", facts.blackout ? `blackout ${span(facts.blackout)}` : ""].filter(Boolean);
     case "first-tick":
       return [facts.late === undefined ? "" : `${span(facts.late)} late`, facts.missed ? `${count(facts.missed)} missed` : ""].filter(Boolean);
     default:

@@ -15,6 +15,7 @@ const SPANS = [
 
 export function strip() {
   let ticks = [];
+  let heartbeats = false;
   let leads = [];
   let cursor = -1;
   let wanted = false;
@@ -68,10 +69,10 @@ export function strip() {
     const [ran, skipped, missed] = [COUNT, SKIPPED, MISSED].map(sum);
     const worst = shown.reduce((most, tick) => Math.max(most, tick[LATE]), 0);
     const changes = workers.length - 1;
-    const words = [`${count(ran)} ticks`, missed ? `${count(missed)} missed` : "no hole", `worst ${span(worst)} late`];
+    const words = [`${count(ran)} ${heartbeats ? "heartbeats" : "ticks"}`, missed ? `${count(missed)} missed` : "no hole", `worst ${span(worst)} late`];
     if (skipped) words.push(`${count(skipped)} skipped by the bot`);
     if (changes > 0) words.push(`${changes} ${changes === 1 ? "change" : "changes"} of leader`);
-    say(summary, ran ? words.join(", ") : "no tick yet");
+    say(summary, ran ? words.join(", ") : `no ${heartbeats ? "heartbeat" : "tick"} yet`);
     canvas.setAttribute("aria-label", `Ticks: ${summary.textContent}`);
     Object.assign(element.dataset, { ticks: ran, skipped, missed, epochs: workers.length, leads: leads.length });
     say(caption, at ? wordsOf(at) : "");
@@ -121,7 +122,8 @@ export function strip() {
   }
 
   // So fast that each tick would be gone in seconds: then show a minute of them.
-  function paced(ns) {
+  function paced(ns, eventDriven) {
+    heartbeats = eventDriven;
     if (!ns || ns === interval) return;
     if (!interval && (ns * room(canvas)) / 1e9 < 30) zoom.value = "minute";
     interval = ns;

@@ -33,6 +33,9 @@ export function when(ns) {
 
 export const count = (number) => Number(number).toLocaleString("en-GB").replaceAll(",", "\u202f");
 
+// What an index on the bot's grid is: an event-driven bot has heartbeats where others have ticks.
+export const unit = (about) => (about?.heartbeats ? "heartbeat" : "tick");
+
 // A release's id is a time and a digest; the digest is what people compare.
 export function release(id) {
   const [made, digest] = id.split("-");
