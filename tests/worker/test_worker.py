@@ -41,7 +41,7 @@ def test_a_tick_is_a_duration(tick: str, interval: int) -> None:
     assert bot(tick=tick).interval == interval
 
 
-@pytest.mark.parametrize("tick", ["99us", "0s", "-1s", "1", "", "soon", 1, 0.5, None])
+@pytest.mark.parametrize("tick", ["99us", "0s", "-1s", "1", "", "soon", 1, 0.5])
 def test_an_invalid_tick_is_refused(tick: Any) -> None:
     with pytest.raises(BotError, match="bot Foresight: tick = "):
         bot(tick=tick)

@@ -210,10 +210,11 @@ class Leading:
         verifier = self._verifier
         if verifier.strict and (problems := verifier.check_changed(self._replica.state)):
             raise VerificationFailed(problems)
-        self._counters.ended(turn.kind, heartbeat=frame.timing.heartbeat)
         handed = None
         if turn.tick is not None:
             handed = self._counters.ticked(frame)
+        elif turn.kind in _STEPS:
+            self._counters.turns += 1
         elif turn.kind == "lead" and not self._bot.ticks and self.turns.on_time:
             handed = self._counters.ready_to_run(frame)
         if handed is not None:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ...protocol.frame import Frame, Kind
+from ...protocol.frame import Frame
 from ...protocol.link import DescriptorsLeft, Doubt, Handed, Ready, Report
 from ...protocol.seat import Seat
 from ...protocol.seat_events import Role
 from ..replication.publisher import StateStream
 
 __all__ = ["ReportCounters"]
-
-_OWN = frozenset[Kind](("tick", "event", "timer", "command"))
 
 
 class ReportCounters:
@@ -25,7 +23,8 @@ class ReportCounters:
         self._replica, self._writer, self._publisher = stream
         self._descriptors = descriptors
         self._ticks = 0
-        self._turns = 0
+        self.turns = 0
+        """Turns in which the bot's own code ran: ticks, events, timers and commands."""
         self._skipped = 0
         self._late_max = 0
         self._cause = ""
@@ -47,11 +46,6 @@ class ReportCounters:
         self._order, self._blackout, self._in_doubt = order, blackout, in_doubt
         self._first = True
 
-    def ended(self, kind: Kind, *, heartbeat: bool) -> None:
-        """Count a turn in which the bot's code ran."""
-        if kind in _OWN and not heartbeat:
-            self._turns += 1
-
     def ready_to_run(self, frame: Frame) -> Handed | None:
         """Report that an event-driven bot can run its turns, if that is not reported yet. No heartbeat was missed."""
         if not self._first:
@@ -72,6 +66,8 @@ class ReportCounters:
     def ticked(self, frame: Frame) -> Handed | None:
         """Count a tick or heartbeat. Returns the report of the first one after a transfer."""
         self._ticks += 1
+        if not frame.timing.heartbeat:
+            self.turns += 1
         late = frame.timing.late
         if late > self._late_max:
             self._late_max = late
@@ -132,5 +128,5 @@ class ReportCounters:
             due=self.next_tick() if seat.role is Role.LEADING else 0,
             problems=tuple(replica.verifier.problems.values()) if seat.role is Role.LEADING else (),
             inboxed=inbox.counts(),
-            turns=self._turns,
+            turns=self.turns,
         )
