@@ -16,6 +16,7 @@ from .wire import UNDECODABLE
 
 __all__ = [
     "CHECK_JOURNAL",
+    "SHELL_STATE",
     "SOURCES",
     "VARIABLE",
     "Assignment",
@@ -28,6 +29,9 @@ VARIABLE = "NEVERBLINK_ASSIGNMENT"
 
 CHECK_JOURNAL = "NEVERBLINK_CHECK_JOURNAL"
 """Names to `--check` a journal whose state the bot's code is compared with."""
+
+SHELL_STATE = "NEVERBLINK_SHELL_STATE"
+"""Tells `--shell` in JSON where the bot's state is."""
 
 SOURCES = "src"
 """The directory in a release that may contain the bot's module, instead of the top."""

@@ -40,6 +40,7 @@ from .release.releases import ReleaseStore
 from .release.repair import Repair
 from .sockets.client_keys import client_keys
 from .sockets.tcp_listener import keep_listener
+from .store.alone_lock import refuse_beside_alone
 from .store.history_thread import HistoryThread
 from .store.lock_and_pause import DeployLock, PauseNotes
 from .store.state_dir import Home
@@ -79,10 +80,11 @@ async def run(
     earlier run that are alive are adopted. Progress goes to `screen`, line by line. SIGINT and SIGTERM stop the bot
     as `down` does; a second signal kills it.
 
-    Raises `HomeBusy` when a supervisor owns the home; `HomeInUse` when workers are alive that cannot be adopted, or
-    that `fresh` would cut off; `HomeOrphaned` when a bot is alive whose home was removed (with `rescue` that bot is
-    ended and continued from its journal); `JournalError` when an earlier run's journal cannot be read; `StartFailed`
-    when the first worker does not come to lead; and what `ReleaseStore.make` and `HistoryThread.open` raise.
+    Raises `HomeBusy` when a supervisor owns the home; `AloneBusy` when `neverblink run` runs the bot; `HomeInUse` when
+    workers are alive that cannot be adopted, or that `fresh` would cut off; `HomeOrphaned` when a bot is alive whose
+    home was removed (with `rescue` that bot is ended and continued from its journal); `JournalError` when an earlier
+    run's journal cannot be read; `StartFailed` when the first worker does not come to lead; and what
+    `ReleaseStore.make` and `HistoryThread.open` raise.
     """
     descriptors = raise_limit()
     check_descriptors(listening=config.listen is not None)
@@ -93,6 +95,7 @@ async def run(
         home.sockets() as sockets,
         in_background(screen) as out,
     ):
+        refuse_beside_alone(home)
         path = home.logs / "supervisor.log"
         log = EventLog(path, out, time.time_ns, bot=config.name, settings=config.log)
         try:

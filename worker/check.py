@@ -23,7 +23,7 @@ from .model.replica import Replica
 from .replication.replay import SegmentReplay, restore
 from .worker import WorkerBot
 
-__all__ = ["BotCheck", "check"]
+__all__ = ["BotCheck", "check", "replica_of"]
 
 
 class BotCheck(msgspec.Struct, frozen=True):
@@ -78,16 +78,24 @@ def _compared(bot: WorkerBot, directory: str) -> tuple[StateChanges | None, str]
     """Read the state at the end of the journal, and change nothing there."""
     if not directory:
         return None, ""
-    journal = JournalDirectory(Path(directory), "process")
-    cells = bot.cells()
-    replica = Replica(cells, cells.schema, bot.migrations, Inbox(time.time_ns, lambda: None, *bot.remember))
     try:
-        numbers = [segment.number for segment in journal.stored()]
-        for at in reversed(range(len(numbers))):
-            with contextlib.suppress(JournalError, WireError):
-                offset = restore(replica, journal, numbers[at], strict=True)
-                SegmentReplay(replica, journal, strict=True).read(numbers[at:], offset)
-                break
+        return replica_of(bot, Path(directory)).changes(), ""
     except NeverblinkError as problem:
         return None, problem.message
-    return replica.changes(), ""
+
+
+def replica_of(bot: WorkerBot, directory: Path) -> Replica:
+    """A replica with the state at the end of the journal in `directory`, which stays as it is.
+
+    Raises what an unreadable state or journal raises.
+    """
+    journal = JournalDirectory(directory, "process")
+    cells = bot.cells()
+    replica = Replica(cells, cells.schema, bot.migrations, Inbox(time.time_ns, lambda: None, *bot.remember))
+    numbers = [segment.number for segment in journal.stored()]
+    for at in reversed(range(len(numbers))):
+        with contextlib.suppress(JournalError, WireError):
+            offset = restore(replica, journal, numbers[at], strict=True)
+            SegmentReplay(replica, journal, strict=True).read(numbers[at:], offset)
+            break
+    return replica

@@ -73,7 +73,9 @@ def _is_given_once(param: click.Parameter) -> bool:
     )
 
 
-_NEEDS_NO_BOT = frozenset({"completion", "demo", "init", "schema", "systemd", "up"})
+_NEEDS_NO_BOT = frozenset(
+    {"adopt", "completion", "demo", "env", "init", "run", "schema", "systemd", "test", "up", "watch"}
+)
 """The local commands that need no running bot: they ignore NEVERBLINK_SERVER in the environment."""
 
 _FREE_TEXT = frozenset(("why",))

@@ -20,12 +20,18 @@ from .results import end, exit_of_lost_output, wants_json
 __all__ = ["COMMANDS", "neverblink"]
 
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
-    "Run": {
+    "Develop": {
         "init": ("init", "Write a bot that runs, as a starting point."),
+        "run": ("run", "Run the bot alone in this terminal, not live."),
+        "test": ("run", "Run the project's tests in the bot's environment."),
+        "shell": ("run", "Open a Python prompt with the bot and its state."),
+        "env": ("env", "Show what the bot's code runs with, and the path for an editor."),
+        "demo": ("..demo.command", "Watch a live bot through seven difficult deployments."),
+    },
+    "Run": {
         "up": ("up", "Start the bot and its supervisor, in the foreground."),
         "down": ("operations", "Stop the bot at its next boundary, then the supervisor."),
         "systemd": ("systemd", "Print the systemd unit that runs the supervisor."),
-        "demo": ("..demo.command", "Watch a live bot through seven difficult deployments."),
     },
     "Deploy": {
         "check": ("check", "Check that the bot can run and be deployed."),
@@ -76,8 +82,8 @@ COMMANDS = {name: about for group in GROUPS.values() for name, about in group.it
 
 
 ANSWERS = frozenset({
-    "audit", "check", "commands", "completion", "diff", "history", "journal", "keys", "logs", "releases", "schema",
-    "state", "status", "systemd", "token",
+    "audit", "check", "commands", "completion", "diff", "env", "history", "journal", "keys", "logs",
+    "releases", "schema", "state", "status", "systemd", "token",
 })  # fmt: skip
 """The commands whose result is their output: they fail when that cannot be written."""
 
@@ -181,7 +187,6 @@ def _early(args: list[str]) -> tuple[list[str], list[str]]:
 
 _ELSEWHERE = {
     "start": "up",
-    "run": "up",
     "stop": "down",
     "reload": "deploy",
     "update": "deploy",

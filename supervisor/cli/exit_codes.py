@@ -21,6 +21,7 @@ from ..release.git import GitError
 from ..release.git_hooks import HookError
 from ..release.releases import ReleaseError
 from ..sockets.client_keys import AccessError
+from ..store.alone_lock import AloneBusy
 from ..store.history_db import NoSuchDeployment
 from ..store.living_workers import HomeInUse
 from ..store.orphans import HomeOrphaned
@@ -113,6 +114,7 @@ _ERRORS: tuple[tuple[type[NeverblinkError], Exit], ...] = (
     (Unreachable, Exit.UNREACHABLE),
     (StartFailed, Exit.DOWN),
     (HomeBusy, Exit.BUSY),
+    (AloneBusy, Exit.BUSY),
     (HomeInUse, Exit.BUSY),
     (HomeOrphaned, Exit.BUSY),
     (BadInput, Exit.BAD_INPUT),

@@ -2,7 +2,8 @@
 
     environments/
         3f9c0d1e2a4b5c6d/       one environment, named by a hash of its input; .neverblink.json describes it
-        .of/RELEASE -> ../3f…   the environment of a release; RELEASE+check: the environment of its check
+        .of/RELEASE -> ../3f…   the environment of a release; RELEASE+check: the environment of its check.
+                                RELEASE is `project` for the project's directory itself
         .wheels/                our own worker, packed from this installation
         .new-PID-N-…/           an environment being built; after a crash, the next supervisor removes it
 
@@ -38,10 +39,12 @@ from .requirements import Requirements
 from .verification import damage_in
 from .wheels import fingerprint
 
-__all__ = ["Built", "Environments"]
+__all__ = ["PROJECT", "Built", "Environments"]
 
 _OF, _WHEELS, _NEW, _OLD = ".of", ".wheels", ".new-", ".old-"
 _CHECK = "+check"
+PROJECT = "project"
+"""In place of a release's id: the project's directory, for `run`, `test`, `shell` and `env`."""
 _STAMP = ".neverblink.json"
 _ROOM = 128 * 1024 * 1024
 """The expected size of an environment. The true size is not known in advance."""
@@ -174,13 +177,18 @@ class Environments:
         except OSError:
             return ""
 
+    def link(self, release: str, *, check: bool = False) -> Path:
+        """The path of the release's environment, or its check's, which stays the same when another one is built."""
+        return self.directory / _OF / f"{release}{_CHECK if check else ''}"
+
     def prune(self, releases: Path, in_use: Collection[str] = ()) -> list[str]:
         """Remove environments of no release in the directory `releases`, except those `in_use`; return their names."""
         gone: list[Path] = []
         with self._lock:
             needed = set(in_use)
             for link in _entries(self.directory / _OF):
-                if (releases / link.name.removesuffix(_CHECK)).is_dir():
+                release = link.name.removesuffix(_CHECK)
+                if release == PROJECT or (releases / release).is_dir():
                     needed.add(self.of(link.name))
                 elif not link.name.startswith("."):
                     link.unlink(missing_ok=True)

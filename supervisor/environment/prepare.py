@@ -133,15 +133,40 @@ class Preparer:
                 text = f"{config.deploy.check}: not run again, it succeeded in this release {last(since)} ago"
                 output.step("check", text, 0, {"skipped": True})
             else:
-                # With development tools, which the bot itself does not need.
-                tools = await asyncio.to_thread(wanted, directory, project, development=True)
-                if tools is not None and tools != requirements:
-                    built = await self._environment(release, directory, tools, project, output, check=True)
-                    place = built.python.parent.parent
-                await self._check(directory, config, place, output)
+                tools = await self._tools(release, directory, requirements, project, output)
+                await self._check(directory, config, tools or place, output)
                 if release:
                     self._passed[release] = (what, self._now())
         return config
+
+    async def prepare_tools(
+        self, release: str, directory: Path, config: Config, output: PrepareOutput
+    ) -> Config:
+        """Build the environment for tests: that of the bot with development tools. Runs no check.
+
+        Returns the configuration with its interpreter. Raises as `prepare`.
+        """
+        ready = await self.prepare(release, directory, config, output, check=False)
+        requirements = await asyncio.to_thread(wanted, directory, config)
+        place = await self._tools(release, directory, requirements, config, output)
+        return (
+            ready if place is None else msgspec.structs.replace(config, python=str(place / "bin" / "python"))
+        )
+
+    async def _tools(
+        self,
+        release: str,
+        directory: Path,
+        requirements: Requirements | None,
+        config: Config,
+        output: PrepareOutput,
+    ) -> Path | None:
+        """The environment with development tools, which the bot itself does not need; None if it is the bot's own."""
+        tools = await asyncio.to_thread(wanted, directory, config, development=True)
+        if tools is None or tools == requirements:
+            return None
+        built = await self._environment(release, directory, tools, config, output, check=True)
+        return built.python.parent.parent
 
     async def _environment(
         self,

@@ -1,4 +1,4 @@
-"""The bot's environment file: environment variables that each worker gets when it is started.
+"""The environment of the bot's processes, and the file that adds to it.
 
 `env_file` in the configuration names the file. It lies in the project, not in the release, and is read again for each
 worker: a changed key reaches the bot with its next deployment or restart, without a restart of the supervisor. Its
@@ -8,14 +8,18 @@ values win over those that the supervisor was started with.
 from __future__ import annotations
 
 import io
+import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 
 from dotenv.parser import parse_stream
 
 from ...protocol.errors import NeverblinkError
+from ...protocol.listening import VARIABLES as LISTEN_VARIABLES
+from ..system.sd_notify import VARIABLES
 
-__all__ = ["EnvFileError", "read_env_file", "readable_by_others"]
+__all__ = ["EnvFileError", "bot_environment", "read_env_file", "readable_by_others"]
 
 _LARGEST = 1024 * 1024
 _RESERVED = ("NEVERBLINK_", "LISTEN_FD", "LISTEN_PID")
@@ -27,6 +31,20 @@ class EnvFileError(NeverblinkError):
     def __init__(self, path: Path, problem: str) -> None:
         super().__init__(f"env_file {path}: {problem}")
         self.path = path
+
+
+def bot_environment(env_file: Path | None, data: Path, inherited: Mapping[str, str]) -> dict[str, str]:
+    """The variables of a process that runs the bot's code; makes its `data` directory.
+
+    Raises `EnvFileError` and `OSError`.
+    """
+    own = read_env_file(env_file) if env_file is not None else {}
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # With PYTHONSAFEPATH set, -m would leave the release's directory out of sys.path, and nothing would be found.
+    # Sockets that this process was started with are not the bot's.
+    dropped = {"PYTHONSAFEPATH", *VARIABLES, *LISTEN_VARIABLES}
+    kept = {name: value for name, value in {**inherited, **own}.items() if name not in dropped}
+    return {**kept, "NEVERBLINK_DATA": os.fspath(data), "PYTHONUNBUFFERED": "1"}
 
 
 def read_env_file(path: Path) -> dict[str, str]:

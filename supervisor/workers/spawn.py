@@ -19,15 +19,13 @@ import msgspec
 from ...protocol.assignment import VARIABLE, encode_assignment
 from ...protocol.errors import NeverblinkError
 from ...protocol.keys import Keys
-from ...protocol.listening import VARIABLES as LISTEN_VARIABLES
 from ..system.install_hint import install_command
 from ..system.interpreter import InterpreterError, find_interpreter
 from ..system.log_file import open_for_child
 from ..system.process import Adopted, Process
 from ..system.process_group import MARK, mark_of
-from ..system.sd_notify import VARIABLES
 from ..system.tail import last_line
-from .env_file import EnvFileError, read_env_file
+from .env_file import EnvFileError, bot_environment
 from .listening_sockets import ListenError, ListeningSockets
 from .platform import Child, Launch, Platform
 
@@ -159,16 +157,8 @@ def why_it_ended(launch: Launch, status: str) -> str:
 
 def _environment(launch: Launch, ours: Mapping[str, str], pipe: int) -> dict[str, str]:
     """The worker's environment; makes its data directory. Raises `EnvFileError` and `OSError`."""
-    own = read_env_file(launch.env_file) if launch.env_file is not None else {}
-    launch.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # With PYTHONSAFEPATH set, -m would leave the release's directory out of sys.path, and nothing would be found.
-    # Sockets that the supervisor was started with are not the bot's.
-    dropped = {"PYTHONSAFEPATH", *VARIABLES, *LISTEN_VARIABLES}
-    inherited = {name: value for name, value in {**ours, **own}.items() if name not in dropped}
     return {
-        **inherited,
-        "NEVERBLINK_DATA": os.fspath(launch.data),
+        **bot_environment(launch.env_file, launch.data, ours),
         VARIABLE: str(pipe),
         MARK: mark_of(launch.assignment.worker, launch.assignment.run),
-        "PYTHONUNBUFFERED": "1",
     }

@@ -43,7 +43,7 @@ def test_help_lists_every_command_in_its_group() -> None:
     result = run("--help")
     assert result.exit_code == 0
     sections = dict(re.findall(r"^(\w+):\n((?:  .*\n)+)", result.stdout, re.MULTILINE))
-    assert list(sections)[-len(GROUPS) :] == ["Run", "Deploy", "Observe", "Operate", "Administer"]
+    assert list(sections)[-len(GROUPS) :] == ["Develop", "Run", "Deploy", "Observe", "Operate", "Administer"]
     for group, commands in GROUPS.items():
         assert re.findall(r"^  ([\w-]+) ", sections[group], re.MULTILINE) == list(commands)
     assert sum(map(len, GROUPS.values())) == len(COMMANDS)
