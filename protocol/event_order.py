@@ -318,6 +318,10 @@ class EventOrder:
         self.marks.clear()
         self._streams.clear()
         mine, theirs, aside = self.line, self.theirs, self.aside
+        if not (mine or theirs or aside):
+            # As in most handoffs, whose blackout this is a part of.
+            self.due = NEVER
+            return
         numbered = any(item.n is not None for item, _ in aside.values()) or any(
             item.n is not None for item in chain(theirs.values(), mine.values())
         )

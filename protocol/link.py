@@ -261,6 +261,8 @@ class Report(msgspec.Struct, frozen=True, tag="report"):
     """None from a release that cannot say it."""
     turns: int = 0
     """Turns of the bot's own code that this process ran: ticks, events, timers and commands."""
+    unverified: tuple[str, ...] = ()
+    """For a leader: fields that were not read back for long, because the time between two turns is too short."""
 
 
 class Rehearsed(msgspec.Struct, frozen=True, tag="rehearsed"):

@@ -323,3 +323,5 @@ class BotStatus(msgspec.Struct, frozen=True):
     """The leader's bot has no ticks. `seq`, `skipped` and `late_max` are about its heartbeats."""
     turns: int = 0
     """Turns of the bot's own code that this worker ran: ticks, events, timers and commands."""
+    unverified: tuple[str, ...] = ()
+    """Fields of the leader's state that are not read back, because the time between two turns is too short."""

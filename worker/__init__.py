@@ -24,7 +24,7 @@ from .model.cell import Cell
 from .model.commands import command
 from .model.decision import Decision, NotLeading
 from .model.handler_types import Event, InDoubt, Tick, Timer
-from .model.inbox import EventError, InboxBound, InboxFull
+from .model.inbox_bound import EventError, InboxBound, InboxFull
 from .model.migration import migration
 from .model.table import Table
 from .worker import Worker

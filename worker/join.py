@@ -38,7 +38,8 @@ from .model.cells import Cells
 from .model.commands import Declared
 from .model.decision import Decision
 from .model.handler_types import InDoubt, Tick
-from .model.inbox import Inbox, InboxBound
+from .model.inbox import Inbox
+from .model.inbox_bound import InboxBound
 from .model.migration import Migrations
 from .runtime.asyncio_runner import rest
 from .runtime.bootstrap import Bootstrap, alone

@@ -23,7 +23,8 @@ from .model.cells import Cells, StateError
 from .model.commands import CommandError, Declared, declared_in, unknown
 from .model.decision import Decision
 from .model.handler_types import Event, InDoubt, Tick, Timer
-from .model.inbox import Inbox, InboxBound
+from .model.inbox import Inbox
+from .model.inbox_bound import InboxBound
 from .model.migration import Migrations
 from .model.verifier import VerificationFailed, Verifier
 from .runtime.class_names import handler_problem, name_warnings

@@ -133,6 +133,7 @@ class StatusReader:
             history=_history(deployments.history_thread),
             problems=report.problems,
             home_problem=self._owned.check(),
+            unverified=report.unverified,
         )
 
 

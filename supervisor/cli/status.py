@@ -7,7 +7,7 @@ import json
 from ...protocol import commands, duration
 from ...protocol.duration import SECOND
 from ...protocol.events import DeploymentEnded
-from ...protocol.status import BotStatus, PauseNote
+from ...protocol.status import BotStatus, InboxSeen, PauseNote
 from ..api.client import convert
 from ..api.status import describe_next_start
 from ..bot.outages import describe_outage
@@ -19,7 +19,7 @@ from .command import Done, remote_command
 from .context import CommandContext
 from .exit_codes import Exit
 
-__all__ = ["describe_pause", "picture", "status"]
+__all__ = ["describe_inbox", "describe_pause", "describe_unverified", "picture", "status"]
 
 _OUTAGES = 5
 _TRACEBACK = 30
@@ -101,7 +101,7 @@ def _leader(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
         ("leader", who),
         (name, ", ".join(position)),
         *slow,
-        *_inbox(status, screen),
+        *([("inbox", screen.warn(lost))] if (lost := describe_inbox(status.inbox)) else []),
         *short,
         *_journal(status, screen),
         *_problems(status, screen),
@@ -111,11 +111,10 @@ def _leader(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
 _RENUMBERED = "the stream's number was applied before: where numbers begin again, name another stream"
 
 
-def _inbox(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
-    """What the leader's inbox refused, dropped or could not put in order, since the worker started."""
-    inbox = status.inbox
+def describe_inbox(inbox: InboxSeen | None) -> str:
+    """What the leader's inbox refused, dropped or could not put in order since the worker started; "" if nothing."""
     if inbox is None:
-        return []
+        return ""
     parts = [
         *(
             [f"{inbox.waiting:,} of {inbox.most_events:,} events wait"]
@@ -127,7 +126,17 @@ def _inbox(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
         *([f"{count(inbox.missing, 'number')} missing, last in {inbox.gap}"] if inbox.missing else []),
         *([f"{count(inbox.renumbered, 'event')} dropped, {_RENUMBERED}"] if inbox.renumbered else []),
     ]
-    return [("inbox", screen.warn(", ".join(parts)))] if parts else []
+    return ", ".join(parts)
+
+
+def describe_unverified(status: BotStatus) -> str:
+    """Which fields of the state are not read back; "" when all of them are."""
+    if not status.unverified:
+        return ""
+    return (
+        f"not read back: {', '.join(status.unverified)}: this takes longer than the time between two turns; "
+        "make it a Table or smaller fields"
+    )
 
 
 def _descriptors(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
@@ -202,8 +211,10 @@ def _journal(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
 
 
 def _problems(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
-    """State that the next process would not read as it was written."""
-    return [("state", screen.bad(problem.text.removeprefix("state "))) for problem in status.problems]
+    """State that the next process would not read as it was written, and what is not verified."""
+    rows = [("state", screen.bad(problem.text.removeprefix("state "))) for problem in status.problems]
+    unverified = describe_unverified(status)
+    return rows + ([("state", screen.warn(unverified))] if unverified else [])
 
 
 def _windows(status: BotStatus, screen: Screen) -> list[str]:

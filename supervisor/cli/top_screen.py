@@ -14,7 +14,7 @@ from ..audit.recent_ticks import RecentTick
 from ..bot.outages import describe_outage
 from ..system.format import ago, count, last
 from ..terminal.deployment_lines import DeploymentLine, unit_of
-from .status import describe_pause
+from .status import describe_inbox, describe_pause, describe_unverified
 from .tick_chart import Column, chart, level, mark_of
 from .top_view import TopSnapshot
 
@@ -148,6 +148,8 @@ def _warnings(status: BotStatus, now: int) -> list[Text]:
     if status.journal is not None and status.journal.failing:
         found.append(("journal", f"cannot be written: {status.journal.failing}"))
     found += [("state", problem.text.removeprefix("state ")) for problem in status.problems]
+    if lost := describe_inbox(status.inbox):
+        found.append(("inbox", lost))
     *before, newest = status.outages or (None,)
     if newest is not None:
         more = f" (and {len(before)} before it)" if before else ""
@@ -159,6 +161,8 @@ def _warnings(status: BotStatus, now: int) -> list[Text]:
         for target in status.notify
         if target.state == "failing"
     ]
+    if unverified := describe_unverified(status):
+        found.append(("state", unverified))
     return [_row(name, Text(text, "yellow")) for name, text in found[:_MOST_WARNINGS]]
 
 

@@ -69,7 +69,7 @@ class Engine:
         limits = JournalLimits(me.journal_segment, me.journal_keep, me.journal_keep_for)
         writer = JournalWriter(replica, io, limits, self._announce)
         parts = StateStream(replica, writer, Publisher(replica, io.to_follower))
-        self._counters = ReportCounters(self.seat, parts, io.descriptors.report)
+        self._counters = ReportCounters(self.seat, parts, io.descriptors.report, io.clock.mono)
         self.leading = Leading(me, bot, parts, self._counters, io)
         self.following = Following(me, hello.pid, self.seat, replica, io)
         replica.cells.guard_by(self.leading.turns)

@@ -156,7 +156,9 @@ class Leading:
         # What was reported in a frame is known, in its order.
         pending = inbox.unreported()
         final = stream.leader_codec.encode(
-            stream.Final(order, deployment, body, position, pending, inbox.aside_of(pending))
+            stream.Final(
+                order, deployment, body, position, pending, inbox.aside_of(pending) if pending else ()
+            )
         )
         sent = self._bracing.hand(order, to, final) or self._io.to_follower(to, final)
         self.turns.closed(to)

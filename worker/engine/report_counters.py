@@ -17,11 +17,16 @@ class ReportCounters:
     """Counts turns, and makes the reports."""
 
     def __init__(
-        self, seat: Seat, stream: StateStream, descriptors: Callable[[], DescriptorsLeft | None]
+        self,
+        seat: Seat,
+        stream: StateStream,
+        descriptors: Callable[[], DescriptorsLeft | None],
+        mono: Callable[[], int],
     ) -> None:
         self._seat = seat
         self._replica, self._writer, self._publisher = stream
         self._descriptors = descriptors
+        self._mono = mono
         self._ticks = 0
         self.turns = 0
         """Turns in which the bot's own code ran: ticks, events, timers and commands."""
@@ -112,9 +117,9 @@ class ReportCounters:
             skipped=self._skipped,
             late_max=late_max,
             inbox=inbox.waiting,
-            remembered=inbox.remembered,
-            remember_limit=inbox.limit,
-            dropped=inbox.forgotten,
+            remembered=len(inbox.applied.at),
+            remember_limit=inbox.applied.limit,
+            dropped=inbox.applied.forgotten,
             followers=len(self._publisher),
             cause=self._cause,
             guard=seat.guard,
@@ -129,4 +134,5 @@ class ReportCounters:
             problems=tuple(replica.verifier.problems.values()) if seat.role is Role.LEADING else (),
             inboxed=inbox.counts(),
             turns=self.turns,
+            unverified=replica.verifier.unverified(self._mono()) if seat.role is Role.LEADING else (),
         )

@@ -29,6 +29,7 @@ from ...protocol.wire import MAX_MESSAGE, NOT_ENCODABLE, UNDECODABLE, reason
 from ..model.cells import StateUnreadable
 from ..model.migration import Translator
 from ..model.replica import Replica
+from ..model.state_replacement import replacement
 
 __all__ = ["StateEdit", "StateEditError", "restore_edit", "set_edit"]
 
@@ -90,7 +91,9 @@ def _replace(
     partial: bool,
 ) -> Undo:
     try:
-        return replica.cells.replacement(cells, tables, source, partial=partial)(replica.state)
+        return replacement(replica.cells.shape, replica.cells.reader, cells, tables, source, partial=partial)(
+            replica.state
+        )
     except StateUnreadable as problem:
         if source != replica.schema.version:
             raise

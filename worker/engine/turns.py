@@ -298,8 +298,8 @@ class Turns:
 
         `untouched`: `untouched()` has just returned True, so the state need not be checked again.
         """
-        if not untouched:
-            self.check_untouched()
+        if not untouched and (touched := self._replica.cells.differing(self._replica.state)):
+            raise _changed_outside(touched)
         turn.began = self._mono()
         turn.late = max(0, self._wall() - turn.due)
         if turn.asked is not None:
@@ -343,7 +343,9 @@ class Turns:
             heartbeat=turn.tick is not None and not self._has_ticks,
         )
         applied = tuple(item.key for item in turn.items) if turn.items else ()
-        frame = self._emit(turn.kind, seq, timing, applied, turn.about, pause, settings, turn.title)
+        # Its name is needed only if it is the cause of lost ticks.
+        title = turn.title if timing.took >= self._interval else ""
+        frame = self._emit(turn.kind, seq, timing, applied, turn.about, pause, settings, title)
         self._after_tick = turn.kind == "tick"
         if turn.tick is not None:
             self._step = None
@@ -437,11 +439,7 @@ class Turns:
         """Raise `StateError` when the state differs from the last boundary."""
         touched = self._replica.cells.differing(self._replica.state)
         if touched:
-            raise StateError(
-                f"state field {', '.join(touched)} was changed outside a turn: change the state in on_tick, "
-                "on_event, on_timer or on_command only, and let background tasks use self.inbox.put",
-                touched[0],
-            )
+            raise _changed_outside(touched)
 
     # parts
 
@@ -712,6 +710,14 @@ class Turns:
 
 
 _QUIET = Traffic()
+
+
+def _changed_outside(touched: tuple[str, ...]) -> StateError:
+    return StateError(
+        f"state field {', '.join(touched)} was changed outside a turn: change the state in on_tick, "
+        "on_event, on_timer or on_command only, and let background tasks use self.inbox.put",
+        touched[0],
+    )
 
 
 def _nothing() -> None:

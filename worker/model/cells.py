@@ -12,51 +12,34 @@ change is applied whole or not at all.
 
 from __future__ import annotations
 
-import copy
 import functools
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, cast
 
 import msgspec
 
 from ...protocol.frame import NOTHING, Changes, Schema
-from ...protocol.wire import NOT_ENCODABLE, UNDECODABLE
+from ...protocol.wire import NOT_ENCODABLE
 from ..codecs.codec import BoundCodec, Codec, CodecError
 from ..codecs.type_hooks import TypeHooks
 from .cell import Cell, CellEncoder, CellPace
+from .changes_reader import ChangesReader, Row, StateUnreadable
 from .dict_walk import DictWalk
 from .encode_errors import find_unencodable
 from .mends import described, mend_for_unencodable
 from .shape import CellField, Shape, StateTypeError, TableField
+from .state_replacement import refill
 from .state_schema import state_schema
 from .table import RowTypeError, StateError, Table, TurnGuard
+from .table_rows import RowEncoder
 
 __all__ = ["Cells", "RowTypeError", "Shape", "StateError", "StateTypeError", "StateUnreadable"]
 
-Row = tuple[bytes, bytes | None]
 AnyTable = Table[Any, Any]
 
-
-class StateUnreadable(StateError):
-    """A state that this code cannot read; `field` names the part, `problem` what was expected and what was found."""
-
-    def __init__(self, field: str, problem: str, mend: str) -> None:
-        super().__init__(f"state field {field!r}: {problem}: {mend}", field)
-        self.problem = problem
-        self.written_by_bug = False
-        """The code that wrote it declares the same types, so it wrote a value of another type than it declares."""
-
-    def as_written_by_bug(self) -> StateUnreadable:
-        """The same of a state that this very code wrote: no migration is missing."""
-        found = StateUnreadable(
-            self.field,
-            self.problem,
-            "the code that wrote it declares this type too, so a bug wrote a value of another one: deploy code that "
-            "declares what is there, as in `float | None`",
-        )
-        found.written_by_bug = True
-        return found
+_UNREAD_ROWS = 64
+"""So many written rows of a table wait to be read back, or those of one turn. Others are passed over."""
 
 
 class Cells:
@@ -89,6 +72,8 @@ class Cells:
         """The cells that are a `Cell`: only their own word tells that they changed."""
         self._plain = all(encoder is self._encode for encoder in self._encoders)
         """No cell needs an encoder of its own."""
+        self.reader = ChangesReader(self.shape, version)
+        self._rows = {table.name: RowEncoder(self._encode) for table in self.shape.tables}
         self._index = {name: index for index, name in enumerate(self._names)}
         self._tables = {table.name: table for table in self.shape.tables}
         self.table_names = frozenset(self._tables)
@@ -98,17 +83,9 @@ class Cells:
         """Cells that this process has written since they were read back last; see `Verifier`."""
         self.unread_rows: list[tuple[str, Iterable[Any]]] = []
         """Tables with keys of rows that it has written."""
-
-    def reader(self, name: str) -> Callable[[bytes], Any] | None:
-        """How this code reads the cell of that name, None when it has no such cell."""
-        cell = self._cells.get(name)
-        return cell.decode if cell is not None else None
-
-    def row_reader(self, name: str) -> Callable[[bytes], Any] | None:
-        """How this code reads a row of that name, None when it does not read the field by rows."""
-        cell = self._cells.get(name)
-        field = self._tables.get(name) or (cell.parts if cell is not None else None)
-        return field.decode_row if field is not None else None
+        self._room: dict[str, int] = {}
+        """Of how many more rows of a table the keys are noted there."""
+        self.take_rows_again()
 
     @functools.cached_property
     def types(self) -> bytes:
@@ -151,6 +128,11 @@ class Cells:
         for _, table in self._held:
             table.take()
 
+    def take_rows_again(self) -> None:
+        """Note of each table the rows of the next turn, and of those after it up to `_UNREAD_ROWS` rows."""
+        for name in self._tables:
+            self._room[name] = _UNREAD_ROWS
+
     def forget(self) -> None:
         """Make the next `collect` return the whole state, in a form that replaces the follower's."""
         self._last = [b""] * len(self._names)
@@ -177,17 +159,19 @@ class Cells:
         for field, held in self._held:
             table = getattr(state, field.attr)
             if table is not held:
-                tables[field.name] = self._exchanged(self._table(state, field), held)
+                tables[field.name] = self._rows[field.name].exchanged(self._table(state, field), held)
                 replaced = True
             elif held.touched:
-                tables[field.name] = self._touched(held)
+                tables[field.name] = self._rows[field.name].touched(held)
         if tables:
             # Only now: if a row cannot be encoded, nothing may be forgotten.
             if replaced:
                 self._held = [(field, getattr(state, field.attr)) for field in self.shape.tables]
             for field, table in self._held:
-                if table.touched:
-                    self.unread_rows.append((field.name, table.touched))
+                if touched := table.touched:
+                    if self._room[field.name] > 0:
+                        self._room[field.name] -= len(touched)
+                        self.unread_rows.append((field.name, touched))
                     table.touched = {}
         elif cells == self._last:
             return NOTHING
@@ -290,7 +274,7 @@ class Cells:
         Encoding does not check types: an `int` in a field declared `str` is found only by decoding it. Costs as much
         as `apply`, so it is for tests, and for occasional checks when there is time before the next tick.
         """
-        self._decoded(changes, None)
+        self.reader.changes(changes)
 
     def root(self, state: Any) -> dict[str, bytes]:
         """Every cell of `state`, encoded. With the rows of each table that is the whole state."""
@@ -329,12 +313,12 @@ class Cells:
         if self.shape.single:
             if "" not in cells:
                 raise StateUnreadable(
-                    "", f"a single {self.shape.name} was expected, not fields", self._mend(source)
+                    "", f"a single {self.shape.name} was expected, not fields", self.reader.mend(source)
                 )
-            state = self._read(self._cells[""], cells[""], source)
+            state = self.reader.cell(self._cells[""], cells[""], source)
         else:
             arguments = {
-                cell.attr: self._read(cell, cells[cell.name], source)
+                cell.attr: self.reader.cell(cell, cells[cell.name], source)
                 for cell in self.shape.cells
                 if cell.name in cells
             }
@@ -343,7 +327,7 @@ class Cells:
                     raise StateUnreadable(
                         cell.attr,
                         "it is required and the state has none",
-                        self._mend(source, "give it a default or "),
+                        self.reader.mend(source, "give it a default or "),
                     )
             state = self.shape.type(**arguments)
         self.settle(state)
@@ -358,10 +342,10 @@ class Cells:
         Unknown cells and tables are ignored. A dict that is a Table on the other side, or the reverse, is read as what
         it is here. `source` is as for `load`. Raises `StateUnreadable`.
         """
-        values, tables = self._decoded(changes, source)
+        values, tables = self.reader.changes(changes, source)
         for cell, value in values:
             if self.shape.single:
-                _refill(state, value)
+                refill(state, value)
             else:
                 setattr(state, cell.attr, value)
         for field, clear, rows in tables:
@@ -376,34 +360,6 @@ class Cells:
             value = getattr(state, cell.attr) if cell.attr else state
             self._last[self._index[name]] = self._encoders[self._index[name]](value)
 
-    # --- the whole state, or a part of it, from elsewhere ---
-
-    def replacement(
-        self,
-        cells: Mapping[str, bytes],
-        tables: Mapping[str, list[tuple[bytes, bytes]]],
-        source: int | None = None,
-        *,
-        partial: bool = False,
-    ) -> Callable[[Any], Callable[[], None]]:
-        """Read another state; return a function that makes a state hold it, and returns how to undo that.
-
-        The function runs in a turn, whose frame then has what differs. Tables are given whole. With `partial`, what is
-        not given stays; otherwise it gets its default. Raises `StateUnreadable` when this code cannot read it.
-        """
-        rows: dict[str, list[Row]] = {name: [*some] for name, some in tables.items()}
-        values, found = self._decoded(Changes(dict(cells), rows), source)
-        new = {cell.attr: value for cell, value in values}
-        wanted = {field.attr: {key: row for key, _, row in some} for field, _, some in found}
-        if not partial and not self.shape.single:
-            new = {**self._defaults(new.keys() | wanted.keys(), source), **new}
-            wanted = {**{field.attr: {} for field in self.shape.tables}, **wanted}
-        names = {field.attr for field in self.shape.tables}
-        # What comes by rows may be a plain dict here.
-        new |= {attr: rows for attr, rows in wanted.items() if attr not in names}
-        exchanged = {attr: rows for attr, rows in wanted.items() if attr in names}
-        return lambda state: self._replace(state, new, exchanged)
-
     def table(self, state: Any, name: str) -> tuple[Table[Any, Any], TableField]:
         """A table of `state`, and how it is read."""
         field = self._tables[name]
@@ -417,49 +373,6 @@ class Cells:
             table = self._table(state, field)
             size += sum(len(encode(key)) + len(encode(table.get(key))) for key in table.touched)
         return size
-
-    def _defaults(self, known: Set[str], source: int | None) -> dict[str, Any]:
-        missing = [cell for cell in self.shape.cells if cell.attr not in known]
-        for cell in missing:
-            if cell.required:
-                raise StateUnreadable(
-                    cell.attr,
-                    "it is required and the state has none",
-                    self._mend(source, "give it a default or "),
-                )
-        try:
-            fresh = self.shape.type() if missing else None
-        except TypeError:
-            # Other fields have no default; those of a record are made one by one.
-            needed = {cell.attr: None for cell in self.shape.cells if cell.required}
-            fresh = self.shape.type(**needed)
-        return {cell.attr: getattr(fresh, cell.attr) for cell in missing}
-
-    def _replace(
-        self, state: Any, new: dict[str, Any], tables: dict[str, dict[Any, Any]]
-    ) -> Callable[[], None]:
-        if self.shape.single:
-            before = copy.copy(state)
-            _refill(state, new[""])
-            return lambda: _refill(state, before)
-        old = {attr: getattr(state, attr) for attr in new}
-        held = [(getattr(state, attr), rows) for attr, rows in tables.items()]
-        saved: list[tuple[AnyTable, dict[Any, Any], dict[Any, bool]]] = [
-            (table, dict(table), dict(table.touched)) for table, _ in held
-        ]
-        for attr, value in new.items():
-            setattr(state, attr, value)
-        for table, rows in held:
-            _exchange(table, rows)
-
-        def undo() -> None:
-            for attr, value in old.items():
-                setattr(state, attr, value)
-            for table, rows, touched in saved:
-                _exchange(table, rows)
-                table.touched = touched
-
-        return undo
 
     # --- parts ---
 
@@ -496,119 +409,6 @@ class Cells:
         table.guard, table.name, table.row = self._guard, field.attr, field.row
         return table
 
-    def _touched(self, table: AnyTable) -> list[Row]:
-        """The rows that turn the `table` of the last boundary into the present one."""
-        encode = self._encode
-        touched = table.touched
-        if True in touched.values():
-            return self._touched_in_order(table)
-        # No key was deleted, so all of them are present.
-        try:
-            return list(zip(map(encode, touched), map(encode, map(table.__getitem__, touched)), strict=True))
-        except NOT_ENCODABLE:
-            # Finds the row at fault.
-            return self._touched_in_order(table)
-
-    def _touched_in_order(self, table: AnyTable) -> list[Row]:
-        encode = self._encode
-        rows: list[Row] = []
-        key: Any = None
-        try:
-            for key, deleted in table.touched.items():
-                name = encode(key)
-                if deleted:
-                    rows.append((name, None))
-                if key in table:
-                    rows.append((name, encode(table[key])))
-        except NOT_ENCODABLE as problem:
-            raise self._unencodable_row(table, key, problem) from None
-        return rows
-
-    def _exchanged(self, table: AnyTable, held: AnyTable) -> list[Row]:
-        """The rows that turn `held`, as of the last boundary, into `table`."""
-        encode = self._encode
-        rows: list[Row] = []
-        key: Any = None
-        try:
-            rows += [(encode(key), None) for key in held.keys() | held.touched.keys()]
-            rows += [(encode(key), encode(row)) for key, row in table.items()]
-        except NOT_ENCODABLE as problem:
-            raise self._unencodable_row(table, key, problem) from None
-        return rows
-
-    def _unencodable_row(self, table: AnyTable, key: Any, problem: Exception) -> StateError:
-        where = f"table {table.name}: the row for {key!r} cannot be encoded"
-        for part in (key, table.get(key)):
-            if found := find_unencodable(part, "it", self._encode):
-                path, value, why = found
-                inside = "" if path == "it" else f"{path.removeprefix('it')} is "
-                mend = mend_for_unencodable(value, why)
-                return StateError(f"{where}: {inside}{described(value)}: {mend}", table.name)
-        return StateError(f"{where} ({problem})", table.name)
-
-    def _decoded(
-        self, changes: Changes, source: int | None
-    ) -> tuple[list[tuple[CellField, Any]], list[tuple[TableField, bool, list[tuple[Any, bool, Any]]]]]:
-        """Every change as typed values: cells, and for each table whether it is replaced, and its rows as `(key,
-        present, row)`.
-        """
-        values: list[tuple[CellField, Any]] = []
-        tables: list[tuple[TableField, bool, list[tuple[Any, bool, Any]]]] = []
-        for name, data in changes.cells.items():
-            if cell := self._cells.get(name):
-                values.append((cell, self._read(cell, data, source)))
-            elif field := self._tables.get(name):
-                tables.append(
-                    (field, True, [(k, True, row) for k, row in self._all(field, data, source).items()])
-                )
-        for name, rows in changes.tables.items():
-            field = self._tables.get(name)
-            if field is None and (cell := self._cells.get(name)):
-                if cell.parts is None:
-                    raise StateUnreadable(
-                        cell.attr, "the state has a Table here, expected a single value", self._mend(source)
-                    )
-                field = cell.parts
-            if field is not None:
-                tables.append((field, False, self._rows(field, rows, source)))
-        return values, tables
-
-    def _read(self, cell: CellField, data: bytes, source: int | None) -> Any:
-        try:
-            value = cell.decode(data)
-        except UNDECODABLE as problem:
-            raise StateUnreadable(cell.attr, _with_field(problem, cell.attr), self._mend(source)) from None
-        return value if cell.held is None else cell.held.read(value, data)
-
-    def _all(self, field: TableField, data: bytes, source: int | None) -> dict[Any, Any]:
-        try:
-            return field.decode_all(data)
-        except UNDECODABLE as problem:
-            raise StateUnreadable(field.attr, _with_field(problem, field.attr), self._mend(source)) from None
-
-    def _rows(self, field: TableField, rows: list[Row], source: int | None) -> list[tuple[Any, bool, Any]]:
-        decode_key, decode_row = field.decode_key, field.decode_row
-        found: list[tuple[Any, bool, Any]] = []
-        key: Any = "?"
-        try:
-            for name, row in rows:
-                key = decode_key(name)
-                found.append((key, row is not None, None if row is None else decode_row(row)))
-        except UNDECODABLE as problem:
-            raise StateUnreadable(
-                field.attr,
-                f"row {key!r}: {_with_field(problem, 'row')}",
-                self._mend(source, table=field.name),
-            ) from None
-        return found
-
-    def _mend(self, source: int | None, first: str = "", table: str = "") -> str:
-        here = self.schema.version
-        row = f', table="{table}"' if table else ""
-        if source is not None and source != here:
-            return f"{first}write @migration({source}, {here}{row})"
-        return f"{first}raise the schema to {here + 1} and write @migration({here}, {here + 1}{row})"
-
     def _blame(self, state: Any, problem: Exception) -> NoReturn:
         """Raise for the value that can't be encoded."""
         for cell, value in zip(self.shape.cells, self._values(state), strict=True):
@@ -630,30 +430,6 @@ class Cells:
 _call: Callable[[Callable[[Any], bytes], Any], bytes] = operator.call  # pyright: ignore[reportAssignmentType]
 
 
-def _refill(state: Any, value: Any) -> None:
-    """Give a single-cell state the content of `value`; the bot keeps the same object."""
-    if isinstance(state, list):
-        cast("list[Any]", state)[:] = value
-    else:
-        state.clear()
-        state.update(value)
-
-
-def _exchange(table: AnyTable, rows: dict[Any, Any]) -> None:
-    """Make a table hold these rows in this order, writing no row that stands right already."""
-    for key in [key for key in table if key not in rows]:
-        del table[key]
-    there, wanted = list(table), list(rows)
-    same = next(
-        (at for at, (one, other) in enumerate(zip(there, wanted, strict=False)) if one != other), len(there)
-    )
-    for key in there[same:]:
-        del table[key]
-    for key, row in rows.items():
-        if key not in table or table[key] != row:
-            table[key] = row
-
-
 def _write(table: dict[Any, Any], rows: list[tuple[Any, bool, Any]], *, clear: bool) -> None:
     """Write rows without the table's guard and its `touched`: the bot did not write them."""
     # dict's own methods, which a Table overrides. A plain dict is written the same way.
@@ -665,8 +441,3 @@ def _write(table: dict[Any, Any], rows: list[tuple[Any, bool, Any]], *, clear: b
             plain.__setitem__(table, key, row)
         else:
             plain.pop(table, key, None)
-
-
-def _with_field(problem: Exception, name: str) -> str:
-    """msgspec's message, with the field's name where it writes `$`."""
-    return str(problem).replace("`$", f"`{name}", 1)

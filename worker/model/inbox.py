@@ -7,70 +7,33 @@ operator's commands take the same way, so they too run once across a handoff. In
 `protocol/event_order.py`.
 
 The number and the age of the keys remembered as applied are bounded; an event whose key was forgotten would be applied
-again if it came again, unless it has a number. `remembered`, `limit` and `forgotten` make the bound visible.
+again if it came again, unless it has a number.
 """
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from itertools import islice
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
-from ...protocol import size
-from ...protocol.errors import NeverblinkError
 from ...protocol.event_order import EventOrder, Mark, gap_of, size_of
 from ...protocol.frame import COMMAND, Item, NumberGap, Traffic
 from ...protocol.link import Inboxed
 from ...protocol.text import is_encodable
 from ...protocol.wire import NOT_ENCODABLE
+from .applied_keys import AppliedKeys
+from .arrivals import Arrivals
+from .inbox_bound import EventError, InboxBound
 
-__all__ = ["MOST_BYTES", "EventError", "Inbox", "InboxBound", "InboxFull", "WhenFull", "command_key"]
-
-WhenFull = Literal["refuse", "drop-oldest", "keep-latest"]
-
-MOST_BYTES = 48 * 1024 * 1024
-"""The largest bound of an inbox in bytes: all that waits has to go to a successor in one message."""
+__all__ = ["Inbox", "command_key"]
 
 _REPORTED_AT_ONCE = 2_000
 """How many waiting events a frame reports: the first frame of a leader is not to be a long one."""
 
 _encoder = msgspec.msgpack.Encoder()
 _ONE_WORD = 2**63
-
-
-class EventError(NeverblinkError):
-    """The event cannot be sent between processes."""
-
-    def __init__(self, key: object, problem: str) -> None:
-        super().__init__(f"event {key!r}: {problem}")
-        self.key = key
-
-
-class InboxFull(EventError):
-    """The inbox has no room for the event, which was not taken."""
-
-
-class InboxBound(msgspec.Struct, frozen=True):
-    """How much may wait in the inbox, and what happens to an event that finds it full.
-
-        inbox_bound = InboxBound(events=50_000, bytes="16MiB", when_full="drop-oldest")
-
-    `events` is a count, `bytes` a size of at most 48MiB. `when_full` is "refuse" (`put` raises `InboxFull`),
-    "drop-oldest", or "keep-latest" (of each `stream` only the newest event is kept; one without a stream is refused).
-    """
-
-    events: int = 200_000
-    bytes: int | str = "32MiB"
-    when_full: WhenFull = "refuse"
-
-    @property
-    def size(self) -> int:
-        """`bytes` as a number. Raises `SizeError`."""
-        return size.parse(self.bytes) if isinstance(self.bytes, str) else self.bytes
 
 
 class Inbox:
@@ -90,16 +53,12 @@ class Inbox:
         hold: int = 1_000_000_000,
         bound: InboxBound | None = None,
     ) -> None:
-        self.limit = limit
+        self.applied = AppliedKeys(limit, age)
         self.bound = bound or InboxBound()
         self.most_bytes = self.bound.size
         self.order = EventOrder(hold)
-        self.forgotten = 0
-        """Keys that are no longer remembered."""
-        self.dropped = 0
-        """Events that were dropped because the inbox was full."""
-        self.refused = 0
-        """Events that were not taken because the inbox was full."""
+        self._trimmed = 0
+        """Events that were dropped of `order` because the inbox was full."""
         self.missing = 0
         """Numbers that were given up."""
         self.renumbered = 0
@@ -107,7 +66,8 @@ class Inbox:
         remembered."""
         self.last_gap: NumberGap | None = None
         self.last_renumbered: Item | None = None
-        self.arrived: deque[Item] = deque()
+        self._arrivals = Arrivals(self.order, self.bound, limit)
+        self.arrived = self._arrivals.items
         """Items that were put and are not in `order` yet."""
         self.received: dict[str, None] = {}
         """The keys received that no frame has reported."""
@@ -115,12 +75,6 @@ class Inbox:
         """How many known items came again since the last frame."""
         self._wall = wall
         self._wake = wake
-        self._age = age
-        self._lock = threading.RLock()
-        """For what `put` changes. A signal's handler may call it in the middle of another `put`."""
-        self._arrived_size = 0
-        self._overflowed: deque[Item] = deque(maxlen=max(1, limit))
-        """What was dropped of `arrived`, without its data."""
         self.drops: list[str] = []
         """The keys dropped that no frame has reported."""
         self._came: list[str] = []
@@ -128,7 +82,6 @@ class Inbox:
         self._gaps: list[NumberGap] = []
         self._numbers: dict[str, None] = {}
         """The streams of which events were applied since the last frame."""
-        self._applied: OrderedDict[str, int] = OrderedDict()
 
     # for the bot
 
@@ -156,28 +109,10 @@ class Inbox:
             raise EventError(
                 key, f"{problem}; put data that msgspec can encode, such as a dict or a Struct"
             ) from None
-        item = Item(key, "event", data, self._wall(), stream, n)
-        length = len(data) + len(key)
-        order = self.order
-        with self._lock:
-            arrived = self.arrived
-            if (
-                len(arrived) + len(order) >= self.bound.events
-                or self._arrived_size + order.size + length > self.most_bytes
-            ):
-                self._make_room(item, length)
-                arrived = self.arrived
-            first = not arrived
-            arrived.append(item)
-            self._arrived_size += length
-        if first:
+        if self._arrivals.add(Item(key, "event", data, self._wall(), stream, n)):
             self._wake()
 
     # for the engine
-
-    @property
-    def remembered(self) -> int:
-        return len(self._applied)
 
     @property
     def waiting(self) -> int:
@@ -186,31 +121,36 @@ class Inbox:
     @property
     def size(self) -> int:
         """Bytes that wait."""
-        return self.order.size + self._arrived_size
+        return self.order.size + self._arrivals.size
+
+    @property
+    def dropped(self) -> int:
+        """Events that were dropped because the inbox was full."""
+        return self._trimmed + self._arrivals.dropped
+
+    @property
+    def refused(self) -> int:
+        """Events that were not taken because the inbox was full."""
+        return self._arrivals.refused
 
     def command(self, key: str, name: str, args: dict[str, Any]) -> None:
         """Add an operator's command to the items that wait. There is always room for it."""
-        item = Item(command_key(key), "command", _encoder.encode((name, args)), self._wall())
-        with self._lock:
-            self.arrived.append(item)
-            self._arrived_size += size_of(item)
+        self._arrivals.add_command(
+            Item(command_key(key), "command", _encoder.encode((name, args)), self._wall())
+        )
 
     def knows_applied(self, key: str) -> bool:
         """Whether the item is remembered as applied."""
-        return key in self._applied
+        return key in self.applied.at
 
     def sort_in(self) -> list[Item]:
         """Take over what was put since the last call; return the items that are new."""
-        with self._lock:
-            arrived, self.arrived = self.arrived, deque()
-            self._arrived_size = 0
-            overflowed = list(self._overflowed) if self._overflowed else None
-            self._overflowed.clear()
-        if overflowed is not None:
+        arrived, overflowed = self._arrivals.take()
+        if overflowed:
             self._note_dropped(overflowed)
         if not arrived:
             return []
-        applied, received, add = self._applied, self.received, self.order.arrived
+        applied, received, add = self.applied.at, self.received, self.order.arrived
         now = self._wall()
         new: list[Item] = []
         for item in arrived:
@@ -233,8 +173,9 @@ class Inbox:
         # What our own feed has brought until now came before.
         self.sort_in()
         now, order, bound = self._wall(), self.order, self.bound
+        applied = self.applied.at
         for item in items:
-            if item.key in self._applied:
+            if item.key in applied:
                 self.repeated += 1
                 order.meet(worker, item.stream)
             elif (
@@ -251,7 +192,8 @@ class Inbox:
 
     def lead(self) -> None:
         """This worker becomes the leader: apply what waits, the leader's before it first."""
-        self.sort_in()
+        if self.arrived:
+            self.sort_in()
         self.order.lead(self._wall())
         # Its first frames report all of it as received, in the order in which it will be applied.
         self.received = dict.fromkeys((*self.order.line, *self.order.aside))
@@ -260,9 +202,12 @@ class Inbox:
         """Another worker leads."""
         self.order.follow()
 
-    def handed(self, items: Iterable[Item], aside: Iterable[str]) -> None:
+    def handed(self, items: Collection[Item], aside: Iterable[str]) -> None:
         """The leader before has these waiting, after those that its frames have reported."""
-        self.order.reported((item for item in items if item.key not in self._applied), aside, self._wall())
+        if items:
+            self.order.reported(
+                (item for item in items if item.key not in self.applied.at), aside, self._wall()
+            )
 
     def peek(self) -> Item | None:
         """Return the next item to apply."""
@@ -313,7 +258,7 @@ class Inbox:
                     self._gaps.append(gap)
                     self.missing += gap.last - gap.first + 1
                     self.last_gap = gap
-        self._remember([item.key for item in items], at)
+        self.applied.remember([item.key for item in items], at)
 
     def traffic(self, applied: tuple[str, ...]) -> Traffic | None:
         """Return what the next frame reports of the inbox, None when there is nothing to report."""
@@ -373,7 +318,7 @@ class Inbox:
             for key in gone:
                 applied(key)
                 received.pop(key, None)
-            self._remember(gone, at)
+            self.applied.remember(gone, at)
         if traffic.waiting:
             order.reported(traffic.waiting, traffic.aside, at)
         # A successor need not report again what the leader has reported, and its repeats are not ours.
@@ -393,7 +338,10 @@ class Inbox:
 
     def unreported(self) -> list[Item]:
         """Return what waits and no frame has reported, in order."""
-        self.sort_in()
+        if self.arrived:
+            self.sort_in()
+        if not self.received:
+            return []
         order = self.order
         return [
             order.line[key] if key in order.line else order.aside[key][0]
@@ -436,7 +384,7 @@ class Inbox:
 
     def memory(self) -> tuple[tuple[str, int], ...]:
         """Return the keys remembered, oldest first, with the wall clock of their turn."""
-        return tuple(self._applied.items())
+        return tuple(self.applied.at.items())
 
     def numbers(self) -> dict[str, tuple[tuple[int, int], ...]]:
         """Return the numbers applied, by stream."""
@@ -450,13 +398,13 @@ class Inbox:
         numbers: dict[str, tuple[tuple[int, int], ...]] | None = None,
     ) -> None:
         """Begin with another worker's memory and waiting items; items here that it remembers were applied."""
-        self._applied = OrderedDict(memory)
-        order = self.order
-        for key in [item.key for item in order.items() if item.key in self._applied]:
+        self.applied.restore(memory)
+        applied, order = self.applied.at, self.order
+        for key in [item.key for item in order.items() if item.key in applied]:
             order.remove(key)
             self.received.pop(key, None)
         order.begin(numbers or {})
-        order.reported((item for item in waiting if item.key not in self._applied), aside, self._wall())
+        order.reported((item for item in waiting if item.key not in applied), aside, self._wall())
 
     def _note_repeated(self, item: Item) -> None:
         self.repeated += 1
@@ -464,72 +412,7 @@ class Inbox:
             self.renumbered += 1
             self.last_renumbered = item
 
-    def _remember(self, keys: Iterable[str], at: int) -> None:
-        applied, limit = self._applied, self.limit
-        for key in keys:
-            if key in applied:
-                applied.move_to_end(key)
-            applied[key] = at
-        while len(applied) > limit:
-            applied.popitem(last=False)
-            self.forgotten += 1
-        oldest = at - self._age
-        while applied and applied[next(iter(applied))] < oldest:
-            applied.popitem(last=False)
-            self.forgotten += 1
-
     # when it is full
-
-    def _make_room(self, item: Item, length: int) -> None:
-        """Drop something for `item`, or raise `InboxFull`.
-
-        What is in `order` belongs to another thread, which drops there. Until it does, as many may wait in `arrived`.
-        """
-        bound = self.bound
-        if length <= self.most_bytes and bound.when_full != "refuse":
-            while len(self.arrived) >= bound.events or self._arrived_size + length > self.most_bytes:
-                dropped = (
-                    self._drop_oldest() if bound.when_full == "drop-oldest" else self._drop_superseded(item)
-                )
-                if not dropped:
-                    break
-            else:
-                return
-        self.refused += 1
-        raise InboxFull(
-            item.key,
-            f"the inbox is full: {len(self.arrived) + len(self.order):,} events and "
-            f"{self._arrived_size + self.order.size:,} bytes wait, at most {bound.events:,} and {self.most_bytes:,} "
-            "may: take them in batches with on_events, or declare another inbox_bound",
-        )
-
-    def _drop_oldest(self) -> bool:
-        """Drop the oldest event in `arrived`; return whether there was one."""
-        for at, item in enumerate(self.arrived):
-            if item.kind == "event":
-                del self.arrived[at]
-                self._drop_arrived(item)
-                return True
-        return False
-
-    def _drop_superseded(self, item: Item) -> bool:
-        """Drop the events in `arrived` that have a later one in their stream; return whether there was one."""
-        latest: dict[str, Item] = {entry.stream: entry for entry in self.arrived if entry.stream}
-        if item.stream:
-            latest[item.stream] = item
-        kept: deque[Item] = deque()
-        before, self.arrived = self.arrived, kept
-        for entry in before:
-            if entry.kind == "event" and entry.stream and latest[entry.stream] is not entry:
-                self._drop_arrived(entry)
-            else:
-                kept.append(entry)
-        return len(kept) < len(before)
-
-    def _drop_arrived(self, item: Item) -> None:
-        self._arrived_size -= size_of(item)
-        self.dropped += 1
-        self._overflowed.append(msgspec.structs.replace(item, data=b""))
 
     def _trim(self) -> None:
         """Drop what is too much in `order`, between two turns."""
@@ -551,13 +434,13 @@ class Inbox:
             dropped.append(item)
             count -= 1
             length -= size_of(item)
-        self.dropped += len(dropped)
+        self._trimmed += len(dropped)
         self._note_dropped(dropped)
 
     def _note_dropped(self, items: list[Item]) -> None:
         """These were dropped: a leader has to report it, or another process would bring them again."""
         order = self.order
-        items = [item for item in items if item.key not in self._applied]
+        items = [item for item in items if item.key not in self.applied.at]
         for item in items:
             self.received.pop(item.key, None)
             if not order.leading:
@@ -568,7 +451,7 @@ class Inbox:
             if item.n is not None:
                 self._numbers[item.stream] = None
         if order.leading:
-            self._remember([item.key for item in items], self._wall())
+            self.applied.remember([item.key for item in items], self._wall())
 
 
 def command_key(key: str) -> str:

@@ -58,16 +58,16 @@ class ReleaseComparison:
         """Note cells and rows, in this code's schema, that were just read."""
         for name, data in changes.cells.items():
             self._filled.add(name)
-            if (read := self._cells.reader(name)) is not None:
+            if (read := self._cells.reader.of_cell(name)) is not None:
                 self._of_cell[name] = _grouped(self._lost(data, read, self._typed(name), name))
-            elif (row := self._cells.row_reader(name)) is not None:
+            elif (row := self._cells.reader.of_row(name)) is not None:
                 for key, value in msgspec.msgpack.decode(data).items():
                     self._note_row(name, key, msgspec.msgpack.encode(value), row)
             else:
                 self._of_cell[name] = _grouped([self._dropped(name, data)])
         for name, rows in changes.tables.items():
             self._filled.add(name)
-            reader = self._cells.row_reader(name)
+            reader = self._cells.reader.of_row(name)
             for key, row in rows:
                 if row is not None:
                     self._note_row(name, msgspec.msgpack.decode(key), row, reader)

@@ -102,9 +102,11 @@ class Replica:
     def advance(self, frame: Frame, body: bytes, position: Position, title: str = "") -> None:
         """Advance by a frame whose changes are in the state already, because this process made or applied it.
 
-        `title` names its turn, where that is known.
+        `title` names its turn, where that is known and the turn took long.
         """
-        self.lost.note(frame, self.last, title)
+        lost = self.lost
+        if lost.times or frame.kind != "tick" or frame.timing.took >= lost.interval:
+            lost.note(frame, self.last, title)
         self.number = frame.number
         self.digest = digest_of(body)
         self.position = position
@@ -289,8 +291,9 @@ class Replica:
 
     def refusal(self) -> str:
         """Why this code may not take over the state that it has read: values would be lost. "" when it may."""
-        changes = self.changes() if self.may_drop is not None else None
-        return refusal(changes, self.may_drop or ()) if changes is not None else ""
+        if self.comparison is None or self.may_drop is None:
+            return ""
+        return refusal(self.comparison.result(), self.may_drop)
 
     def try_read(self, schema: Schema, changes: Changes) -> str:
         """Return why this code cannot read `changes`, "" when it can. Nothing is applied."""

@@ -6,9 +6,11 @@ cannot start or goes wrong. The process that wrote the value can tell at once, a
 
 Reading back costs several times what encoding costs, so a leader does it in the time between two turns: each cell
 that has changed since it was read back, those first that never were. `pump` knows from the last time what a cell takes,
-does not begin what does not fit before the next turn, and uses at most a part in `_SHARE` of the time. So a value that
-cannot be read is found within `_SHARE` times what reading back the whole state takes, and never before the end of the
-turn that wrote it. `check_all` and `check_changed` do all of it at once, for checks, rehearsals and simulations.
+does not begin what does not fit before the next turn, and uses at most a part in `_SHARE` of the time. What has been
+read back before, and changes with each tick, is read back every `_AGAIN`, so that a bot that ticks a thousand times a
+second pays for it in one tick of a hundred. So a value that cannot be read is found within `_AGAIN` and `_SHARE` times
+what reading back the whole state takes, and never before the end of the turn that wrote it. `check_all` and
+`check_changed` do all of it at once, for checks, rehearsals and simulations.
 """
 
 from __future__ import annotations
@@ -43,13 +45,14 @@ _LINES_TAKE = 1_000_000
 """There is time to look for the lines that wrote a value, ns."""
 _CELLS_EVERY = 5_000_000_000
 """Each `Cell` is looked at so often, ns, for a change without a touch."""
+_AGAIN = 100_000_000
+"""After all that waited was read back, and it was not for the first time, nothing more is read back for so long, ns."""
 _ROWS = 32
 """So many rows are read back at a time."""
-_MOST_TURNS = 256
-"""Of the rows that were written in more turns than these and wait, the oldest are passed over."""
+_NO_TIME = 10_000_000_000
+"""What did not fit before the next turn for so long, ns, is listed."""
 _HURRY_AT_MOST = 1_000_000
 """A leader without any time between turns reads back what takes less than this, ns, in the turns' time."""
-_END = object()
 
 
 class VerificationFailed(StateError):
@@ -81,6 +84,8 @@ class Verifier:
         """Rows that wait: a table, and the keys that one turn has written there."""
         self._bad_rows: dict[str, Any] = {}
         """The key of a row that was found wrong, for each table that has one."""
+        self._no_time: dict[str, int] = {}
+        """Cells and tables that are not read back because it does not fit before the next turn, and since when."""
         self._row_cost = _OVERHEAD
         """What reading back a row took last time, ns."""
         self._looked: set[str] = set()
@@ -100,6 +105,12 @@ class Verifier:
         """The lines of the bot that can have written to a field; empty when there are none, or many."""
         return assigned_at(self.modules, field) if field else ()
 
+    def unverified(self, now: int) -> tuple[str, ...]:
+        """The fields that were not read back for long by `now`, ns, because the time between two turns is too short."""
+        if not self._no_time:
+            return ()
+        return tuple(sorted(name for name, since in self._no_time.items() if now - since >= _NO_TIME))
+
     # --- all at once ---
 
     def check_all(self, state: Any) -> list[StateProblem]:
@@ -117,6 +128,7 @@ class Verifier:
         self._take_rows()
         while self.rows:
             self._check_rows(state, _ROWS, lines=True)
+        self._cells.take_rows_again()
         return list(self.problems.values())
 
     # --- in spare time ---
@@ -138,19 +150,22 @@ class Verifier:
         # What is read back is dropped at once, so it need not bring a collection nearer, which takes longer than this.
         gc.disable()
         try:
-            spent = self._slice(state, clock, until)
+            spent, news = self._slice(state, clock, until)
         finally:
             if collects:
                 gc.enable()
-        self.next_at = clock() + _SHARE * (spent + _OVERHEAD)
+        pause = _SHARE * (spent + _OVERHEAD)
+        self.next_at = clock() + (pause if news else max(pause, _AGAIN))
         return self.problems != before
 
     def hurry(self, state: Any, clock: Callable[[], int]) -> bool:
         """As `pump`, for a leader that has had no time between turns for long: a little."""
         return self.pump(state, clock, clock() + _HURRY_AT_MOST)
 
-    def _slice(self, state: Any, clock: Callable[[], int], until: int) -> int:
+    def _slice(self, state: Any, clock: Callable[[], int], until: int) -> tuple[int, bool]:
+        """Read back what fits; return how long it took, and whether something of it was new or rows are left."""
         cells = self._cells
+        news = False
         began = clock()
         self._look_for_exchanged(state)
         if began >= self._cells_at:
@@ -163,19 +178,26 @@ class Verifier:
             now = clock()
             takes = self._cost.get(name) or _OVERHEAD + _PER_BYTE * cells.size_of(name)
             if now + takes > until:
+                self._no_time.setdefault(name, began)
                 continue
+            news = news or name not in self._cost
             self._check_cell(state, name, lines=until - now > _LINES_TAKE)
             self._cost[name] = clock() - now
             if clock() - began > _SLICE and _ROOMY * self._cost[name] > until - now:
-                return clock() - began
+                return clock() - began, True
         while self.rows:
             now = clock()
             fit = min(_ROWS, (until - now) // max(1, self._row_cost))
-            if fit < 1 or now - began > _SLICE:
+            if fit < 1:
+                self._no_time.setdefault(self.rows[0][0], began)
+                break
+            if now - began > _SLICE:
                 break
             count = self._check_rows(state, fit, lines=until - now > _LINES_TAKE)
             self._row_cost = (clock() - now) // max(1, count)
-        return clock() - began
+        else:
+            cells.take_rows_again()
+        return clock() - began, news or bool(self.rows)
 
     # --- one cell, and rows ---
 
@@ -189,6 +211,7 @@ class Verifier:
     def _check_cell(self, state: Any, name: str, *, lines: bool) -> None:
         cells = self._cells
         cells.unread.discard(name)
+        self._no_time.pop(name, None)
         if cells.waits(state, name):
             return
         if cells.touch_is_missing(state, name):
@@ -217,52 +240,48 @@ class Verifier:
         waiting, self._cells.unread_rows = self._cells.unread_rows, []
         # They are not looked at here: there may be a million.
         self.rows.extend((table, iter(keys)) for table, keys in waiting)
-        while len(self.rows) > _MOST_TURNS:
-            self.rows.popleft()
 
     def _check_rows(self, state: Any, most: int, *, lines: bool) -> int:
         """Read back some of the rows that wait, and return how many those were."""
-        cells = self._cells
         count = 0
         while self.rows and count < most:
             table, keys = self.rows[0]
-            key = next(keys, _END)
-            if key is _END:
-                self.rows.popleft()
-                continue
-            count += 1
-            rows = cells.rows_of(state, table)
-            key_type, row_type = cells.row_types(table)
-            if key not in rows:
-                self._forget_row(table, key)
-                continue
-            row = rows[key]
-            comparison = Comparison(cells.encode, cells.codecs)
-            where = f"[{key!r}]"
-            try:
-                read_key, read_row = cells.row_read_back(table, key, row)
-                found = comparison.difference(key, read_key)
+            self._no_time.pop(table, None)
+            rows = self._cells.rows_of(state, table)
+            for key in keys:
+                count += 1
+                found = self._row_problem(table, key, rows[key]) if key in rows else None
                 if found is not None:
-                    problem = self._differs(
-                        table, key, key_type, found._replace(path=f" key {key!r}{found.path}")
-                    )
-                elif (found := comparison.difference(row, read_row)) is not None:
-                    problem = self._differs(table, row, row_type, found._replace(path=where + found.path))
-                else:
-                    self._forget_row(table, key)
-                    continue
-            except (*UNDECODABLE, *NOT_ENCODABLE) as reason:
-                problem = self._unreadable(table, row, row_type, where, str(reason))
-                if find_misfit(key, key_type, cells.encode, cells.decode_as):
-                    problem = self._unreadable(table, key, key_type, f" key {key!r}", str(reason))
-            self._bad_rows[table] = key
-            self._note(table, problem, lines=lines)
+                    self._bad_rows[table] = key
+                    self._note(table, found, lines=lines)
+                elif table in self._bad_rows and self._bad_rows[table] == key:
+                    del self._bad_rows[table]
+                    self._note(table, None, lines=False)
+                if count == most:
+                    break
+            else:
+                self.rows.popleft()
         return count
 
-    def _forget_row(self, table: str, key: Any) -> None:
-        if table in self._bad_rows and self._bad_rows[table] == key:
-            del self._bad_rows[table]
-            self._note(table, None, lines=False)
+    def _row_problem(self, table: str, key: Any, row: Any) -> StateProblem | None:
+        cells = self._cells
+        comparison = Comparison(cells.encode, cells.codecs)
+        try:
+            read_key, read_row = cells.row_read_back(table, key, row)
+            in_key = comparison.difference(key, read_key)
+            in_row = comparison.difference(row, read_row)
+        except (*UNDECODABLE, *NOT_ENCODABLE) as reason:
+            key_type, row_type = cells.row_types(table)
+            if find_misfit(key, key_type, cells.encode, cells.decode_as):
+                return self._unreadable(table, key, key_type, f" key {key!r}", str(reason))
+            return self._unreadable(table, row, row_type, f"[{key!r}]", str(reason))
+        if in_key is not None:
+            found = in_key._replace(path=f" key {key!r}{in_key.path}")
+            return self._differs(table, key, cells.row_types(table)[0], found)
+        if in_row is not None:
+            found = in_row._replace(path=f"[{key!r}]{in_row.path}")
+            return self._differs(table, row, cells.row_types(table)[1], found)
+        return None
 
     # --- what is wrong ---
 

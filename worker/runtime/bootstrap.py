@@ -19,7 +19,8 @@ from ..engine.session import BotSession
 from ..engine.turns import Bot
 from ..io.output import WorkerOutput, report, unfailing_output
 from ..model.cells import Cells
-from ..model.inbox import Inbox, InboxBound
+from ..model.inbox import Inbox
+from ..model.inbox_bound import InboxBound
 from ..model.migration import Migrations
 from ..model.replica import Replica
 from ..replication.interfaces import WorkerIO

@@ -13,7 +13,7 @@ from ...protocol.link import Offers
 from ...protocol.window import Window
 from ..codecs.codec import Codec
 from ..model.commands import Declared
-from ..model.inbox import MOST_BYTES, InboxBound, WhenFull
+from ..model.inbox_bound import MOST_BYTES, InboxBound, WhenFull
 from ..model.settings import SettingsCell, SettingsError
 
 __all__ = [

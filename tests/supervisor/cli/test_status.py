@@ -68,6 +68,14 @@ def test_an_unwritable_or_damaged_journal_is_shown() -> None:
     assert len(shown(seen(journal=JournalSeen(3, 4711, "", 0, 0, "")))) == 3
 
 
+def test_fields_that_are_not_read_back_are_named_with_the_mend() -> None:
+    (line,) = shown(seen(unverified=("model", "orders")))[3:]
+    assert line == (
+        "state not read back: model, orders: this takes longer than the time between two turns; make it a Table or "
+        "smaller fields"
+    )
+
+
 def test_the_pause_the_settings_and_the_commands_are_shown() -> None:
     now = SettingsNow({"max_position": 3, "mode": "slow"}, ("max_position",))
     output = shown(seen(state="paused", paused=True, settings=now, commands=("buy", "close")))

@@ -14,6 +14,7 @@ from neverblink.protocol.status import (
     BotStatus,
     DecisionSeen,
     DeploymentSeen,
+    InboxSeen,
     Locked,
     StandbySeen,
     TargetSeen,
@@ -193,6 +194,16 @@ def test_on_a_usual_terminal_the_deployment_and_all_warnings_are_visible() -> No
         "deployment 8: waiting, held by window 5m, for 4 s",
     ):
         assert words in text, f"{words}\n{text}"
+
+
+def test_what_the_inbox_lost_is_a_warning() -> None:
+    full = InboxSeen(200_000, 5, 10_000, 0, most_events=200_000, refused=7, missing=2, gap="trades: 4 to 5")
+    status = msgspec.structs.replace(QUIET, inbox=full, unverified=("model",))
+    text = "\n".join(shown(picture(status), 160))
+    assert "inbox     200,000 of 200,000 events wait, 7 events refused: inbox full, 2 numbers missing" in text
+    assert "state     not read back: model" in text
+    waits = msgspec.structs.replace(QUIET, inbox=InboxSeen(9, 5, 10_000, 0, most_events=200_000))
+    assert "inbox" not in "\n".join(shown(picture(waits)))
 
 
 def test_workers_differ_by_colour_or_without_colours_by_mark() -> None:

@@ -184,6 +184,19 @@ def test_a_tick_calls_few_functions(tmp_path: Path) -> None:
     assert a_tick(tmp_path, 0)["python"] / TICKS <= 28
 
 
+@pytest.mark.parametrize("touched", [0, 100])
+def test_reading_back_what_was_written_is_no_part_of_most_ticks(tmp_path: Path, touched: int) -> None:
+    counts: list[int] = []
+    for verifies in (False, True):
+        bot = type("Bot", (Busy,), {"touched": touched})
+        leader = Leader(tmp_path / str(verifies), bot, verifies=verifies)
+        # Until all was read back once.
+        leader.ticks(1000)
+        counts.append(counted(partial(leader.ticks, 10 * TICKS))["python"])
+        leader.close()
+    assert (counts[1] - counts[0]) / (10 * TICKS) <= 1 + touched / 7
+
+
 @pytest.mark.parametrize("touched", [10, 100])
 def test_a_changed_key_costs_one_encoding_call(tmp_path: Path, touched: int) -> None:
     none, some = a_tick(tmp_path / "none", 0), a_tick(tmp_path / "some", touched)

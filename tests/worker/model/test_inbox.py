@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neverblink.protocol.frame import Item, Traffic
-from neverblink.worker.model.inbox import EventError, Inbox
+from neverblink.worker.model.inbox import Inbox
+from neverblink.worker.model.inbox_bound import EventError
 
 HOUR = 3600 * 10**9
 HOLD = 2 * 10**9
@@ -55,14 +56,14 @@ def test_items_wait_in_the_order_in_which_they_were_received() -> None:
     assert (first.key, first.kind, msgspec.msgpack.decode(first.data)) == ("c", "event", {"said": "c"})
     applied(box, "c", 1)
     assert keys(box.pending()) == ["a", "b"]
-    assert (box.waiting, box.remembered) == (2, 1)
+    assert (box.waiting, len(box.applied.at)) == (2, 1)
 
 
 def test_an_empty_inbox_has_nothing_to_apply_or_report() -> None:
     box = inbox()
     assert box.peek() is None
     assert box.traffic(()) is None
-    assert (box.waiting, box.remembered, box.forgotten) == (0, 0, 0)
+    assert (box.waiting, len(box.applied.at), box.applied.forgotten) == (0, 0, 0)
 
 
 def test_a_key_put_again_is_dropped_and_counted() -> None:
@@ -121,7 +122,7 @@ def test_the_number_of_remembered_keys_is_bounded_and_forgotten_keys_are_counted
     for at, key in enumerate("abcde"):
         applied(box, key, at)
     assert box.memory() == (("c", 2), ("d", 3), ("e", 4))
-    assert (box.remembered, box.limit, box.forgotten) == (3, 3, 2)
+    assert (len(box.applied.at), box.applied.limit, box.applied.forgotten) == (3, 3, 2)
 
 
 def test_keys_older_than_the_age_limit_are_forgotten() -> None:
@@ -129,14 +130,14 @@ def test_keys_older_than_the_age_limit_are_forgotten() -> None:
     for at, key in ((0, "a"), (50, "b"), (100, "c"), (151, "d")):
         applied(box, key, at)
     assert box.memory() == (("c", 100), ("d", 151))
-    assert box.forgotten == 2
+    assert box.applied.forgotten == 2
 
 
 def test_an_inbox_with_a_limit_of_zero_remembers_no_key() -> None:
     box = inbox(limit=0)
     applied(box, "a", 1)
     assert box.memory() == ()
-    assert box.forgotten == 1
+    assert box.applied.forgotten == 1
 
 
 def test_a_key_applied_again_is_remembered_from_then_on() -> None:
@@ -157,7 +158,7 @@ def test_the_bounds_hold_for_any_order_of_applied_keys(
     box = inbox(limit, age)
     for key, at in story:
         applied(box, key, at)
-        assert box.remembered <= limit
+        assert len(box.applied.at) <= limit
         assert all(found == key or seen >= at - age for found, seen in box.memory()[:1])
 
 

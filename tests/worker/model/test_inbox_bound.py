@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from neverblink.protocol.frame import Traffic
-from neverblink.worker.model.inbox import Inbox, InboxBound, InboxFull
+from neverblink.worker.model.inbox import Inbox
+from neverblink.worker.model.inbox_bound import InboxBound, InboxFull
 
 
 def inbox(**bound: Any) -> Inbox:

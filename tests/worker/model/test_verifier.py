@@ -362,6 +362,62 @@ def test_reading_back_takes_at_most_a_small_part_of_the_time() -> None:
     assert 0 < spent < clock.now / 25
 
 
+def test_what_changes_with_each_tick_is_read_back_ten_times_a_second() -> None:
+    cells, state, verifier = leading()
+    clock, looks = Clock(), 0
+    for turn in range(1, 1001):
+        clock.now += 1_000_000
+        state.size = turn
+        cells.collect(state)
+        if verifier.waits(clock):
+            verifier.pump(state, clock, clock.now + 500_000)
+            looks += 1
+    assert 9 <= looks <= 12
+    state.price = None  # pyright: ignore[reportAttributeAccessIssue]
+    cells.collect(state)
+    clock.now = verifier.next_at
+    assert verifier.waits(clock)
+    assert verifier.pump(state, clock, clock.now + 500_000)
+    assert "price" in verifier.problems
+
+
+def test_a_field_that_never_fits_before_the_next_turn_is_listed_until_it_was_read_back() -> None:
+    cells, state, verifier = leading()
+    state.note = "x" * 1_000_000
+    cells.collect(state)
+    verifier.pump(state, lambda: 0, 1_000_000)
+    assert verifier.unverified(9_000_000_000) == ()
+    assert verifier.unverified(11_000_000_000) == ("note",)
+    verifier.pump(state, lambda: 0, 200_000_000)
+    assert verifier.unverified(11_000_000_000) == ()
+
+
+def test_all_rows_of_one_turn_are_read_back_and_those_of_the_next_turns_while_few_wait() -> None:
+    cells, state, verifier = leading()
+
+    def write(rows: range, wrong: int = -1) -> None:
+        for row in rows:
+            state.rates[row] = "x" if row == wrong else float(row)  # pyright: ignore[reportArgumentType]
+        cells.collect(state)
+
+    def read_back() -> None:
+        clock.now = verifier.next_at
+        verifier.pump(state, clock, clock.now + 10**9)
+
+    clock = Clock()
+    write(range(1000), wrong=999)
+    write(range(1000, 1001), wrong=1000)
+    read_back()
+    # Row 1000 was passed over: more than a few waited.
+    assert verifier.problems["rates"].path == "rates[999]"
+    for row in range(63):
+        write(range(row, row + 1))
+    write(range(2000, 2001), wrong=2000)
+    write(range(3000, 3001), wrong=3000)
+    read_back()
+    assert verifier.problems["rates"].path == "rates[2000]"
+
+
 def test_what_was_never_read_back_comes_before_what_only_changed_again() -> None:
     cells, state, verifier = leading()
     verifier.pump(state, Clock(), 10**9)

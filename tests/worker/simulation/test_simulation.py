@@ -11,7 +11,7 @@ import pytest
 
 from neverblink.worker import Event, InDoubt, NotLeading, Tick, Worker
 from neverblink.worker.model.cells import StateError
-from neverblink.worker.model.inbox import EventError
+from neverblink.worker.model.inbox_bound import EventError
 from neverblink.worker.runtime.declaration import BotError
 from neverblink.worker.testing import (
     CommandFailed,

@@ -82,6 +82,7 @@ export function now() {
     if (status.slow) warnings.push(["bad", `The leader is slow: ${status.slow}`]);
     if (status.journal?.failing) warnings.push(["bad", `The journal cannot be written: ${status.journal.failing}`]);
     for (const item of status.problems ?? []) warnings.push(["bad", `State field ${item.path} does not read back as it was written: expected ${item.expected}, found ${item.found}. ${item.mend}`]);
+    if (status.unverified?.length) warnings.push(["warn", `State not read back: ${status.unverified.join(", ")}. This takes longer than the time between two turns.`]);
     const lost = [["refused", "events refused (inbox full)"], ["discarded", "events dropped (inbox full)"], ["missing", `numbers missing, last ${status.inbox?.gap}`]].filter(([key]) => status.inbox?.[key]);
     if (lost.length) warnings.push(["warn", `Inbox, since the worker started: ${lost.map(([key, text]) => `${count(status.inbox[key])} ${text}`).join(", ")}`]);
     if (status.lock) warnings.push(["warn", `Deployments are locked by ${status.lock.who || "an operator"}: ${status.lock.why}`]);
