@@ -105,7 +105,11 @@ class Replica:
         `title` names its turn, where that is known and the turn took long.
         """
         lost = self.lost
-        if lost.times or frame.kind != "tick" or frame.timing.took >= lost.interval:
+        if (
+            (lost.times and frame.kind == "tick")
+            or frame.timing.took >= lost.interval
+            or isinstance(frame.about, Led)
+        ):
             lost.note(frame, self.last, title)
         self.number = frame.number
         self.digest = digest_of(body)
