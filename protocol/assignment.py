@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from .errors import NeverblinkError
+from .feed_named import FeedNamed
 from .keys import Keys
 from .listening import InheritedSocket
 from .logline import Format
@@ -92,6 +93,8 @@ class Assignment(msgspec.Struct, frozen=True):
     recovers: bool = False
     """It is started because the leader died, and no operator has named the code. It leads even if values are lost, but
     paused."""
+    feeds: tuple[FeedNamed, ...] = ()
+    """The feeds that it subscribes to."""
     keys: Keys | None = None
     """The keys to authenticate with. Only the pipe has them, no argument and no environment variable."""
     sockets: tuple[InheritedSocket, ...] = ()

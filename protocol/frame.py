@@ -17,6 +17,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from .feed_position import FeedPosition, FeedRange
 from .grid import ClockStep, Gap, LostTime
 from .wire import MessageCodec
 
@@ -161,6 +162,8 @@ class Traffic(msgspec.Struct, frozen=True, array_like=True):
     """Streams of which events were applied, with all of their numbers applied so far, as ranges."""
     gaps: tuple[NumberGap, ...] = ()
     """Numbers that were given up with this frame."""
+    feeds: tuple[FeedRange, ...] = ()
+    """The events of feeds that were applied, by number only: the feed still has their data."""
 
 
 class Led(msgspec.Struct, frozen=True, tag="led", array_like=True):
@@ -233,6 +236,8 @@ class Vitals(msgspec.Struct, frozen=True, array_like=True):
     """The keys in `waiting` that are not in line, as in a frame."""
     numbers: dict[str, tuple[tuple[int, int], ...]] = {}
     """The numbers applied of each stream, as in a frame."""
+    feeds: dict[str, FeedPosition] = {}
+    """Up to where the bot has applied each feed."""
 
 
 _codec: MessageCodec[Frame] = MessageCodec(Frame, "a frame")

@@ -29,6 +29,7 @@ __all__ = [
     "Doubt",
     "ExpectFollower",
     "Failed",
+    "FeedApplied",
     "Follow",
     "Handed",
     "Hello",
@@ -210,6 +211,18 @@ class Inboxed(msgspec.Struct, frozen=True, array_like=True):
     """Events dropped because another one of their stream and number was applied, so far."""
 
 
+class FeedApplied(msgspec.Struct, frozen=True, array_like=True):
+    """How far a worker is in a feed."""
+
+    feed: str
+    run: int
+    n: int
+    """Up to this number of this run the bot has applied it."""
+    waiting: int = 0
+    """Events that this worker has received and the bot has not applied."""
+    connected: bool = False
+
+
 class Report(msgspec.Struct, frozen=True, tag="report"):
     """The present state of the worker."""
 
@@ -263,6 +276,8 @@ class Report(msgspec.Struct, frozen=True, tag="report"):
     """Turns of the bot's own code that this process ran: ticks, events, timers and commands."""
     unverified: tuple[str, ...] = ()
     """For a leader: fields that were not read back for long, because the time between two turns is too short."""
+    feeds: tuple[FeedApplied, ...] = ()
+    """How far it is in each feed."""
 
 
 class Rehearsed(msgspec.Struct, frozen=True, tag="rehearsed"):

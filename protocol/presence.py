@@ -19,10 +19,10 @@ import msgspec
 
 __all__ = ["Presence", "Role", "address_of", "field_of", "home_key", "presences"]
 
-Role = Literal["supervisor", "worker"]
+Role = Literal["supervisor", "worker", "feed"]
 
 _PREFIX = "neverblink"
-_ROLES = ("supervisor", "worker")
+_ROLES = ("supervisor", "worker", "feed")
 
 
 class Presence(msgspec.Struct, frozen=True):

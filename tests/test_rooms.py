@@ -21,7 +21,10 @@ ROOMS: dict[str, str] = {
     "worker/journal": "protocol worker/io",
     "worker/replication": "protocol worker/model worker/io worker/journal",
     "worker/engine": "protocol protocol/state worker/model worker/io worker/journal worker/replication",
-    "worker/runtime": "protocol worker/codecs worker/model worker/io worker/journal worker/replication worker/engine",
+    "worker/feeds": "protocol worker/io",
+    "worker/runtime": (
+        "protocol worker/codecs worker/model worker/feeds worker/io worker/journal worker/replication worker/engine"
+    ),
     "worker/worker": "protocol worker/codecs worker/model worker/io worker/engine worker/runtime",
     "worker/join": "protocol worker/codecs worker/model worker/io worker/engine worker/runtime",
     "worker": "protocol worker/codecs worker/model worker/io worker/worker worker/join",

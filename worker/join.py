@@ -37,6 +37,7 @@ from .io.precise_loop import Poller
 from .model.cells import Cells
 from .model.commands import Declared
 from .model.decision import Decision
+from .model.feed_view import FeedView
 from .model.handler_types import InDoubt, Tick
 from .model.inbox import Inbox
 from .model.inbox_bound import InboxBound
@@ -272,6 +273,11 @@ class Loop(Generic[S, L]):
     def inbox(self) -> Inbox:
         """Takes events from outside, from any thread; they come with the next tick, in `tick.events`."""
         return self._session.inbox
+
+    @property
+    def feeds(self) -> Mapping[str, FeedView]:
+        """The feeds of the configuration, by name; their events come with the next tick, in `tick.events`."""
+        return self._session.feeds
 
     @property
     def durable(self) -> bool:

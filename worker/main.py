@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-import importlib
 import inspect
 import os
-import sys
 import time
 import traceback
 from collections.abc import Callable, Coroutine
@@ -16,7 +14,6 @@ from types import ModuleType
 from typing import Any, cast
 
 from ..protocol.assignment import (
-    SOURCES,
     VARIABLE,
     Assignment,
     AssignmentError,
@@ -26,6 +23,7 @@ from ..protocol.errors import NeverblinkError
 from ..protocol.frame import Schema
 from ..protocol.link import Failed
 from ..protocol.text import clean
+from .io.find_module import import_module
 from .io.listening_sockets import inherit
 from .io.output import capture_output, report_exception
 from .io.release_dir import describe, make_read_only
@@ -85,7 +83,7 @@ def find(target: str) -> type[Worker[Any]] | Callable[[], Any]:
     module_name, _, name = target.partition(":")
     if not module_name or not name:
         raise BotError(f"bot {target!r}: expected MODULE:NAME, such as bot:Foresight")
-    module = _import(module_name, target)
+    module = import_module(module_name, f"bot {target}", BotError)
     found: Any = module
     for part in name.split("."):
         if not hasattr(found, part):
@@ -184,27 +182,6 @@ def _assignment() -> Assignment:
             f"{VARIABLE} is {value!r}: `python -m neverblink.worker` is what the supervisor runs; "
             "start a bot with `neverblink up`, or alone with `python bot.py`"
         ) from None
-
-
-def _import(name: str, target: str) -> ModuleType:
-    _find_sources(name.partition(".")[0])
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as problem:
-        if problem.name and (name == problem.name or name.startswith(problem.name + ".")):
-            raise BotError(f"bot {target}: there is no module {problem.name} in {os.getcwd()}") from None
-        raise
-
-
-def _find_sources(package: str) -> None:
-    """Import from src/ too, for a project with that layout; the top directory still comes first."""
-    here, sources = Path.cwd(), Path.cwd() / SOURCES
-    if not _has(here, package) and _has(sources, package) and str(sources) not in sys.path:
-        sys.path.insert(1, str(sources))
-
-
-def _has(directory: Path, package: str) -> bool:
-    return (directory / package).is_dir() or (directory / f"{package}.py").is_file()
 
 
 def _hint(module: ModuleType, name: str) -> str:

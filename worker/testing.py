@@ -28,6 +28,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from ..protocol import duration
 from ..protocol.errors import NeverblinkError
+from ..protocol.feed_assignment import BUFFER
 from ..protocol.frame import Frame, decode_frame
 from ..protocol.grid import START_GRACE
 from ..protocol.handoff.handoff_events import Phase
@@ -36,6 +37,7 @@ from ..protocol.link import Follow, Lead, Retire, Run, Stop
 from ..protocol.seat_events import Role
 from .engine.leading import HEARTBEAT
 from .engine.turns import TurnStep
+from .simulation.feeds import SimulatedFeed
 from .simulation.handoff import SimulatedHandoff, SimulatedProcess
 from .simulation.world import SimulatedClock, SimulatedWorld
 from .worker import Worker, WorkerBot
@@ -209,6 +211,24 @@ class Simulation(Generic[S]):
                 process.engine.inbox.put(key, event)
         if not self._settling:
             self._settle()
+
+    def publish(self, feed: str, *events: Any) -> None:
+        """Let a feed publish events, each with the next number. Every process receives them.
+
+        Any name is a feed in a simulation; its replay buffer has 16 MiB.
+        """
+        source = self._feed(feed)
+        for event in events:
+            source.publish(event, self.now)
+        if not self._settling:
+            self._settle()
+
+    def restart_feed(self, feed: str) -> None:
+        """Restart a feed: its numbers begin again, and its replay buffer is empty."""
+        self._feed(feed).restart()
+
+    def _feed(self, name: str) -> SimulatedFeed:
+        return self._world.feeds.setdefault(name, SimulatedFeed(name, BUFFER))
 
     def _reached(self, to: str) -> list[SimulatedProcess]:
         return [

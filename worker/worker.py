@@ -22,6 +22,7 @@ from .io.listening_sockets import WorkerSockets
 from .model.cells import Cells, StateError
 from .model.commands import CommandError, Declared, declared_in, unknown
 from .model.decision import Decision
+from .model.feed_view import FeedView
 from .model.handler_types import Event, InDoubt, Tick, Timer
 from .model.inbox import Inbox
 from .model.inbox_bound import InboxBound
@@ -125,6 +126,12 @@ class Worker(Generic[S]):
     def inbox(self) -> Inbox:
         """Takes events from outside, from any thread: `self.inbox.put(fill.id, fill)`."""
         return self._live.inbox
+
+    # Not a property: a bot may have an attribute of that name of its own.
+    @cached_property
+    def feeds(self) -> Mapping[str, FeedView]:
+        """The feeds of the configuration, by name: `self.feeds["trades"].stale`. Their events come by `on_event`."""
+        return self._live.feeds
 
     @property
     def durable(self) -> bool:

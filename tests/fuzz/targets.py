@@ -29,6 +29,9 @@ from neverblink.protocol import (
     control,
     duration,
     events,
+    feed_assignment,
+    feed_file,
+    feed_wire,
     frame,
     journal,
     lease,
@@ -457,6 +460,25 @@ TARGETS: dict[str, Target] = {
     "assignment": Target(
         assignment.decode_assignment, (assignment.AssignmentError,), _json(assignment.Assignment)
     ),
+    "subscriber's message": Target(
+        feed_wire.subscriber_codec.decode, (WireError,), _encoded(feed_wire.SubscriberMessage)
+    ),
+    "feed's message": Target(feed_wire.feed_codec.decode, (WireError,), _encoded(feed_wire.FeedMessage)),
+    "feed's stream": Target(
+        lambda data: feed_wire.FeedStream(1 << 16).feed(data),
+        (WireError,),
+        _encoded(feed_wire.FeedMessage).map(feed_wire.framed),
+    ),
+    "feed's assignment": Target(
+        feed_assignment.decode_feed_assignment,
+        (assignment.AssignmentError,),
+        _json(feed_assignment.FeedAssignment),
+    ),
+    "feed's file": Target(
+        feed_file.decode_feed_file,
+        (),
+        st.just(feed_file.encode_feed_record(feed_file.FeedRecord(1, 2, 3, 4, b"", 5, 6, "r"))),
+    ),
     # the state
     "frame": Target(frame.decode_frame, (WireError,), messages(frame.Frame).map(frame.encode_frame)),
     "types in a journal": Target(
@@ -628,6 +650,9 @@ FILES: dict[str, tuple[str, ...] | str] = {
     "protocol/commands.py": ("request", "answer"),
     "protocol/control.py": ("control.json",),
     "protocol/events.py": ("event",),
+    "protocol/feed_assignment.py": ("feed's assignment",),
+    "protocol/feed_file.py": ("feed's file",),
+    "protocol/feed_wire.py": ("subscriber's message", "feed's message", "feed's stream"),
     "protocol/frame.py": ("frame",),
     "protocol/journal.py": (
         "segment's header",
@@ -698,6 +723,10 @@ FILES: dict[str, tuple[str, ...] | str] = {
     "worker/codecs/type_hooks.py": ("state", "state with codecs"),
     "worker/codecs/codec.py": "encodes, and makes a decoder to see whether its type can be decoded",
     "worker/codecs/pickle_codec.py": "a pickle runs what is in it: an author asks for it by name, and the guide warns",
+    "worker/feeds/fan_out.py": ("subscriber's message",),
+    "worker/feeds/feed.py": "a value that the author's code passed to the process before it",
+    "worker/feeds/subscription.py": ("feed's message", "feed's stream"),
+    "worker/simulation/feeds.py": "what it has encoded itself",
     "worker/simulation/world.py": "a simulation of what is encoded in the same process",
     "worker/model/cells.py": ("state",),
     "worker/io/output.py": "what the bot itself prints; anything that is not JSON is a line of text",

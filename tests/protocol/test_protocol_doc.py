@@ -16,6 +16,12 @@ from msgspec import inspect
 
 from neverblink.protocol import (
     assignment,
+    feed_assignment,
+    feed_file,
+    feed_named,
+    feed_position,
+    feed_queue,
+    feed_wire,
     frame,
     grid,
     journal,
@@ -42,6 +48,8 @@ MESSAGES = [
         link.SupervisorMessage,
         stream.FollowerMessage,
         stream.LeaderMessage,
+        feed_wire.SubscriberMessage,
+        feed_wire.FeedMessage,
     )
     for kind in kinds(union)
 ]
@@ -69,6 +77,8 @@ PARTS = [
     *(link.Inboxed, link.Doubt, link.Offers, link.Offered, link.SettingsNow),
     *(journal.Position, journal.Snapshot, journal.Rows, journal.Opened, journal.Closed),
     *(journal.Whole, journal.Unwritten, link.Journaled),
+    *(feed_named.FeedNamed, feed_position.FeedPosition, feed_position.FeedRange),
+    *(feed_queue.FeedEntry, link.FeedApplied),
 ]
 
 
@@ -141,6 +151,13 @@ def _parts(row: list[str]) -> list[str]:
 def test_the_page_has_a_frame_and_an_assignment_with_every_field() -> None:
     assert documented(section("Frames and digests")) == fields_of(frame.Frame)
     assert documented(section("The assignment")) == fields_of(assignment.Assignment)
+    assert documented(section("A feed in another language")) == fields_of(feed_assignment.FeedAssignment)
+
+
+def test_the_page_has_every_field_of_a_feeds_file() -> None:
+    told = re.findall(r"`(\w+)`", " ".join(row[0] for row in rows(section("The file of a feed"))))
+    assert told == list(feed_file.FeedRecord.__struct_fields__)
+    assert f"two slots of {feed_file.FILE_SIZE // 2:,} bytes" in section("The file of a feed")
 
 
 def test_the_page_has_every_kind_of_frame_and_of_record() -> None:

@@ -19,6 +19,7 @@ from ...protocol import link, stream
 from ...protocol import seat_events as seat
 from ...protocol.assignment import Assignment
 from ...protocol.errors import NeverblinkError
+from ...protocol.feed_queue import FeedQueues
 from ...protocol.frame import Cause
 from ...protocol.seat import Seat
 from ...protocol.seat_events import Role, SeatCommand, SeatEvent
@@ -121,6 +122,11 @@ class Engine:
     def in_turn(self) -> bool:
         """Whether the bot's code runs in a turn."""
         return self._running is not None and self._running.turn is not None
+
+    @property
+    def feeds(self) -> FeedQueues | None:
+        """Where events of feeds go; None while it is not known up to where the bot has applied them."""
+        return self.inbox.feeds if self.replica.state is not None else None
 
     @property
     def leaves(self) -> bool:

@@ -135,4 +135,5 @@ class ReportCounters:
             inboxed=inbox.counts(),
             turns=self.turns,
             unverified=replica.verifier.unverified(self._mono()) if seat.role is Role.LEADING else (),
+            feeds=inbox.feeds.applied(),
         )

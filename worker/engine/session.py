@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
+from ...protocol.feed_named import FeedNamed
 from ...protocol.seat_events import Role
 from ..io.listening_sockets import WorkerSockets
 from ..model.cells import StateError
 from ..model.decision import Recorder
+from ..model.feed_view import FeedViews
 from ..model.inbox import Inbox
 from ..replication.interfaces import WorkerIO
 from .engine import Engine
@@ -19,10 +22,13 @@ __all__ = ["BotSession"]
 class BotSession:
     """The operations of a worker that its bot may use."""
 
-    def __init__(self, engine: Engine, io: WorkerIO) -> None:
+    def __init__(
+        self, engine: Engine, io: WorkerIO, feeds: Iterable[FeedNamed] = (), *, any_feed: bool = False
+    ) -> None:
         self.replica = engine.replica
         self._engine = engine
         self._io = io
+        self.feeds = FeedViews(feeds, engine.inbox.feeds, io.clock.wall, any_name=any_feed)
 
     @property
     def state(self) -> Any:

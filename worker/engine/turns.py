@@ -18,6 +18,7 @@ import msgspec
 
 from ...protocol import duration
 from ...protocol.clock import BELIEVED_AFTER
+from ...protocol.feed_queue import FeedItem, FeedMark
 from ...protocol.frame import (
     NOTHING,
     Armed,
@@ -120,6 +121,8 @@ class Turn(msgspec.Struct):
     """What a loop gets for this turn; None for a turn in which the loop's body does not run."""
     gaps: tuple[Gap, ...] = ()
     items: tuple[Item, ...] = ()
+    fed: tuple[FeedItem, ...] = ()
+    """The events of feeds."""
     asked: ReceivedCommand | None = None
     """What the commands among the items request."""
     timers: tuple[tuple[str, Armed], ...] = ()
@@ -214,7 +217,7 @@ class Turns:
         if self._due - wall > self._farthest:
             self._look_for_rebase(wall)
         timer = item = None
-        if not self._gathers and (order.line or timers.soonest <= wall):
+        if not self._gathers and (order.line or inbox.feeds.waiting or timers.soonest <= wall):
             timer = timers.due(wall)
             item = inbox.peek()
         if self._due <= wall and not (self._after_tick and (timer is not None or item is not None)):
@@ -325,6 +328,8 @@ class Turns:
                 timers.spend(name, wall)
         if turn.items:
             inbox.apply(turn.items, wall)
+        if turn.fed:
+            inbox.apply_fed(turn.fed)
         asked = turn.asked
         pause = settings = None
         if asked is not None:
@@ -361,10 +366,10 @@ class Turns:
         waits = False
         if not self._gathers:
             due = min(due, timers.soonest or timers.look(), inbox.order.due)
-            waits = bool(inbox.arrived or inbox.order.line)
+            waits = bool(inbox.arrived or inbox.order.line or inbox.feeds.waiting)
         self.rests_until = 0 if due <= wall or waits else mono + due - wall
         if self._batches is not None and turn.kind == "event":
-            self._batches.took(len(turn.items), self._mono() - turn.began)
+            self._batches.took(len(turn.items) + len(turn.fed), self._mono() - turn.began)
         return frame
 
     def keep_settings(self, turn: Turn) -> None:
@@ -580,7 +585,11 @@ class Turns:
         items = self._replica.inbox.ready(wall)
         events = sum(item.kind == "event" for item in items)
         due = items[0].at if items else wall
-        name = f"event {items[0].key}" if len(items) == 1 and events else f"{len(items)} events and commands"
+        name = (
+            f"event {_name_of(items[0])}"
+            if len(items) == 1 and events
+            else f"{len(items)} events and commands"
+        )
         turn = Turn("event" if events else "command", name, due, _nothing)
         self._gather(turn, self._for_loop(due, wall), items, wall)
         return turn
@@ -598,34 +607,42 @@ class Turns:
             open_windows=tuple(window for window in self._bot.windows if window.open_at(wall)),
         )
 
-    def _batch_turn(self, items: list[Item]) -> Turn:
-        name = f"event {items[0].key}" if len(items) == 1 else f"{len(items)} events"
+    def _batch_turn(self, batch: list[Item | FeedItem]) -> Turn:
+        items, fed = _parted(batch)
+        name = f"event {_name_of(batch[0])}" if len(batch) == 1 else f"{len(batch)} events"
+        self._replica.inbox.feeds.mark(fed)
         return Turn(
             "event",
             name,
-            items[0].at,
-            lambda: self._bot.call_events([self._event(item) for item in items]),
-            items=tuple(items),
+            batch[0].at,
+            lambda: self._bot.call_events([self._event(item) for item in batch]),
+            items=items,
+            fed=fed,
         )
 
-    def _item_turn(self, item: Item) -> Turn:
+    def _item_turn(self, item: Item | FeedItem) -> Turn:
         if item.kind == "event":
+            items, fed = _parted([item])
+            self._replica.inbox.feeds.mark(fed)
             return Turn(
                 "event",
-                f"event {item.key}",
+                f"event {_name_of(item)}",
                 item.at,
                 lambda: self._bot.call_event(self._event(item)),
-                items=(item,),
+                items=items,
+                fed=fed,
             )
         asked = ReceivedCommand()
         self._commanding.take(item, asked)
         name, _ = decode_command(item)
         return Turn("command", f"command {name}", item.at, asked.call or _nothing, items=(item,), asked=asked)
 
-    def _gather(self, turn: Turn, tick: Tick[Any], items: list[Item], wall: int) -> None:
+    def _gather(self, turn: Turn, tick: Tick[Any], items: list[Item | FeedItem], wall: int) -> None:
         """Make it a turn of a loop, with these items, and the timers that it has already."""
         events: list[Event] = []
         commands: list[Command] = []
+        turn.items, turn.fed = _parted(items)
+        self._replica.inbox.feeds.mark(turn.fed)
         for item in items:
             if item.kind == "event":
                 events.append(self._event(item))
@@ -634,7 +651,6 @@ class Turns:
             own = self._commanding.take(item, turn.asked)
             if own is not None:
                 commands.append(Command(item.key, *own))
-        turn.items = tuple(items)
         turn.passed = tick = msgspec.structs.replace(
             tick,
             events=tuple(events),
@@ -649,12 +665,14 @@ class Turns:
             turn.tick = tick
         turn.call = partial(self._bot.call_tick, tick)
 
-    def _event(self, item: Item) -> Event:
-        mark = self._replica.inbox.mark_of(item.key)
+    def _event(self, item: Item | FeedItem) -> Event:
+        mark = self._replica.inbox.mark_of(item)
         data = self._decode(item.data)
+        key = item.key or _name_of(item)
         if mark is not None:
-            return Event(item.key, data, item.at, item.stream, item.n, mark.gap, mark.late)
-        return Event(item.key, data, item.at, item.stream, item.n)
+            restarted = isinstance(mark, FeedMark) and mark.restarted
+            return Event(key, data, item.at, item.stream, item.n, mark.gap, mark.late, restarted)
+        return Event(key, data, item.at, item.stream, item.n)
 
     def _emit(
         self,
@@ -679,7 +697,7 @@ class Turns:
             timing=timing,
             changes=replica.cells.collect(replica.state, all_of_it=kind in _WITH_ALL),
             traffic=(inbox.traffic(applied) or _QUIET)
-            if applied or inbox.received or inbox.repeated or inbox.drops
+            if applied or inbox.received or inbox.repeated or inbox.drops or inbox.ranges
             else _QUIET,
             timers=timers.take_changes() if timers.changes else {},
             paused=paused,
@@ -718,6 +736,19 @@ def _changed_outside(touched: tuple[str, ...]) -> StateError:
         "on_event, on_timer or on_command only, and let background tasks use self.inbox.put",
         touched[0],
     )
+
+
+def _parted(batch: list[Item | FeedItem]) -> tuple[tuple[Item, ...], tuple[FeedItem, ...]]:
+    """What was put, and what feeds have published."""
+    fed = tuple([item for item in batch if isinstance(item, FeedItem)])
+    if len(fed) == len(batch):
+        return (), fed
+    return tuple([item for item in batch if isinstance(item, Item)]), fed
+
+
+def _name_of(item: Item | FeedItem) -> str:
+    """What identifies it. An event of a feed is identified by its number."""
+    return item.key or f"{item.stream}/{item.n}"
 
 
 def _nothing() -> None:

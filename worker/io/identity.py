@@ -18,7 +18,7 @@ from ...protocol.assignment import Assignment
 from ...protocol.errors import NeverblinkError
 from ...protocol.keys import NO_CURVE, Keys
 from ...protocol.lease import started_of
-from ...protocol.presence import Presence, address_of
+from ...protocol.presence import Presence, Role, address_of
 
 __all__ = ["NoKeys", "keys_of", "mark_worker", "public_of", "use_client_keys", "use_server_keys"]
 
@@ -57,8 +57,8 @@ def public_of(secret: bytes) -> bytes:
     return z85.decode(zmq.curve_public(z85.encode(secret)))
 
 
-def mark_worker(key: str, home: str = "") -> socket | None:
-    """Mark this process as a worker of the home with this key and id; the mark lasts until the socket is closed.
+def mark_worker(key: str, home: str = "", role: Role = "worker") -> socket | None:
+    """Mark this process as one of the home with this key and id; the mark lasts until the socket is closed.
 
     Returns None without a key, and when the mark can't be made: the bot does not depend on it.
     """
@@ -67,7 +67,7 @@ def mark_worker(key: str, home: str = "") -> socket | None:
     mark = socket(AF_UNIX, SOCK_STREAM)
     with suppress(OSError, ValueError):
         started = started_of(Path("/proc/self/stat").read_bytes())
-        mark.bind(address_of(key, Presence(os.getpid(), started, "worker", home)))
+        mark.bind(address_of(key, Presence(os.getpid(), started, role, home)))
         return mark
     mark.close()
     return None

@@ -30,6 +30,8 @@ class Event(msgspec.Struct, frozen=True):
     """The first and last number before this one that did not come within `hold_events`, and were given up."""
     late: bool = False
     """It came after higher numbers were applied: it is in a gap that was told, or before the stream's first number."""
+    restarted: bool = False
+    """The first event after a restart of its feed. What its source sent in between may be missing."""
 
 
 class Timer(msgspec.Struct, frozen=True):

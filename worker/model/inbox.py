@@ -12,13 +12,15 @@ again if it came again, unless it has a number.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import islice
 from typing import Any
 
 import msgspec
 
 from ...protocol.event_order import EventOrder, Mark, gap_of, size_of
+from ...protocol.feed_position import FeedPosition, FeedRange
+from ...protocol.feed_queue import FeedItem, FeedQueues
 from ...protocol.frame import COMMAND, Item, NumberGap, Traffic
 from ...protocol.link import Inboxed
 from ...protocol.text import is_encodable
@@ -59,6 +61,8 @@ class Inbox:
         self.order = EventOrder(hold)
         self._trimmed = 0
         """Events that were dropped of `order` because the inbox was full."""
+        self.feeds = FeedQueues()
+        """What the bot's feeds have published, which is not put."""
         self.missing = 0
         """Numbers that were given up."""
         self.renumbered = 0
@@ -80,6 +84,8 @@ class Inbox:
         self._came: list[str] = []
         """The keys received and applied that no frame has reported."""
         self._gaps: list[NumberGap] = []
+        self.ranges: tuple[FeedRange, ...] = ()
+        """The events of feeds that were applied since the last frame."""
         self._numbers: dict[str, None] = {}
         """The streams of which events were applied since the last frame."""
 
@@ -116,7 +122,7 @@ class Inbox:
 
     @property
     def waiting(self) -> int:
-        return len(self.order) + len(self.arrived)
+        return len(self.order) + len(self.arrived) + self.feeds.waiting
 
     @property
     def size(self) -> int:
@@ -209,26 +215,51 @@ class Inbox:
                 (item for item in items if item.key not in self.applied.at), aside, self._wall()
             )
 
-    def peek(self) -> Item | None:
-        """Return the next item to apply."""
+    def peek(self) -> Item | FeedItem | None:
+        """Return the next item to apply: of what was put and what feeds have published, the older."""
         line = self.order.line
-        return next(iter(line.values())) if line else None
+        item = next(iter(line.values())) if line else None
+        if not self.feeds.waiting:
+            return item
+        event = self.feeds.peek()
+        return event if event is not None and (item is None or event.at < item.at) else item
 
-    def batch(self, events: int, most_bytes: int) -> list[Item]:
+    def batch(self, events: int, most_bytes: int) -> list[Item | FeedItem]:
         """Return the next items to apply: a command alone, or events up to so many and so many bytes, at least one."""
-        taken: list[Item] = []
-        for item in islice(self.order.line.values(), events):
+        line = self.order.line
+        event = self.feeds.peek() if self.feeds.waiting else None
+        if event is not None:
+            item = next(iter(line.values())) if line else None
+            if item is None or event.at < item.at:
+                until = None if item is None else item.at
+                batch: list[Item | FeedItem] = [*self.feeds.batch(events, most_bytes, until)]
+                return batch
+        taken: list[Item | FeedItem] = []
+        for item in islice(line.values(), events):
             if item.kind == "command" or (taken and most_bytes < len(item.data)):
                 return taken or [item]
+            if taken and event is not None and event.at < item.at:
+                break
             most_bytes -= len(item.data)
             taken.append(item)
         return taken
 
-    def ready(self, now: int) -> list[Item]:
+    def ready(self, now: int) -> list[Item | FeedItem]:
         """Return everything that the leader may apply now, in order."""
         self.sort_in()
         self.release(now)
-        return list(self.order.line.values())
+        line = list(self.order.line.values())
+        events = self.feeds.batch(self.feeds.waiting, MOST_BYTES)
+        if not (events and line):
+            return [*line, *events]
+        merged: list[Item | FeedItem] = []
+        place = 0
+        for item in line:
+            while place < len(events) and events[place].at < item.at:
+                merged.append(events[place])
+                place += 1
+            merged.append(item)
+        return merged + events[place:]
 
     def release(self, now: int) -> None:
         """Put in line what has waited long enough for what comes before it. What has arrived was sorted in."""
@@ -238,9 +269,18 @@ class Inbox:
                 self.received.pop(key, None)
                 self.received[key] = None
 
-    def mark_of(self, key: str) -> Mark | None:
+    def mark_of(self, item: Item | FeedItem) -> Mark | None:
         """What is unusual about an item in line."""
-        return self.order.marks.get(key)
+        if isinstance(item, FeedItem):
+            return self.feeds.mark_of(item)
+        return self.order.marks.get(item.key)
+
+    def apply_fed(self, events: Sequence[FeedItem]) -> None:
+        """The events of feeds, which are the next ones, were applied."""
+        self.ranges, gaps = self.feeds.apply(events)
+        for gap in gaps:
+            self._note_gap(gap)
+        self._gaps += gaps
 
     def apply(self, items: Iterable[Item], at: int) -> None:
         """The items, which are still in line, were applied in the turn at `at`."""
@@ -256,21 +296,23 @@ class Inbox:
                 numbers[item.stream] = None
                 if mark is not None and (gap := gap_of(item, mark)) is not None:
                     self._gaps.append(gap)
-                    self.missing += gap.last - gap.first + 1
-                    self.last_gap = gap
+                    self._note_gap(gap)
         self.applied.remember([item.key for item in items], at)
 
     def traffic(self, applied: tuple[str, ...]) -> Traffic | None:
         """Return what the next frame reports of the inbox, None when there is nothing to report."""
         received = self.received
-        if not (applied or received or self.repeated or self.drops):
+        if not (applied or received or self.repeated or self.drops or self.ranges):
             return None
+        ranges, self.ranges = self.ranges, ()
         came = tuple(self._came)
         self._came.clear()
-        if not (received or self.drops or self._numbers):
+        if not (received or self.drops or self._numbers or self._gaps):
             # As after most turns.
             repeated, self.repeated = self.repeated, 0
-            return Traffic(came, applied, repeated)
+            return (
+                Traffic(came, applied, repeated, feeds=ranges) if ranges else Traffic(came, applied, repeated)
+            )
         reported: tuple[str, ...] = ()
         waiting: list[Item] = []
         aside: list[str] = []
@@ -302,6 +344,7 @@ class Inbox:
             if self._numbers
             else {},
             tuple(self._gaps),
+            ranges,
         )
         self.repeated = 0
         self.drops.clear()
@@ -327,9 +370,10 @@ class Inbox:
         self.repeated = 0
         if traffic.numbers:
             order.follow_numbers(traffic.numbers)
+        if traffic.feeds:
+            self.feeds.absorb(traffic.feeds)
         for gap in traffic.gaps:
-            self.missing += gap.last - gap.first + 1
-            self.last_gap = gap
+            self._note_gap(gap)
 
     def pending(self) -> list[Item]:
         """Return everything that is known to wait: a leader's line first, then what waits aside."""
@@ -396,6 +440,7 @@ class Inbox:
         waiting: Iterable[Item] = (),
         aside: Iterable[str] = (),
         numbers: dict[str, tuple[tuple[int, int], ...]] | None = None,
+        feeds: dict[str, FeedPosition] | None = None,
     ) -> None:
         """Begin with another worker's memory and waiting items; items here that it remembers were applied."""
         self.applied.restore(memory)
@@ -405,6 +450,11 @@ class Inbox:
             self.received.pop(key, None)
         order.begin(numbers or {})
         order.reported((item for item in waiting if item.key not in applied), aside, self._wall())
+        self.feeds.restore(feeds or {})
+
+    def _note_gap(self, gap: NumberGap) -> None:
+        self.missing += gap.last - gap.first + 1
+        self.last_gap = gap
 
     def _note_repeated(self, item: Item) -> None:
         self.repeated += 1

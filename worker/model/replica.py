@@ -160,6 +160,7 @@ class Replica:
                 self.lost.times,
                 self.inbox.aside(),
                 self.inbox.numbers(),
+                self.inbox.feeds.positions(),
             ),
             # With those whose outcome has no frame yet: the next leader gets them as in doubt.
             open=(*self._unsettled.values(), *self.open.values()),
@@ -206,7 +207,7 @@ class Replica:
         self.settings.take(settings)
         self.timers.restore(head.vitals.timers)
         vitals = head.vitals
-        self.inbox.restore(vitals.applied, vitals.waiting, vitals.aside, vitals.numbers)
+        self.inbox.restore(vitals.applied, vitals.waiting, vitals.aside, vitals.numbers, vitals.feeds)
         self.paused = head.vitals.paused
         self.open = {opened.id: opened for opened in head.open}
         self._unsettled = {}

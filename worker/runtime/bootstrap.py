@@ -78,8 +78,13 @@ class Bootstrap:
         return engine
 
 
-def build_engine(me: Assignment, bot: Runnable, io: WorkerIO, *, imported: int) -> Engine:
-    """Make the engine of `bot` as worker `me`, about to start. `imported`: how long importing took, ns."""
+def build_engine(
+    me: Assignment, bot: Runnable, io: WorkerIO, *, imported: int, any_feed: bool = False
+) -> Engine:
+    """Make the engine of `bot` as worker `me`, about to start. `imported`: how long importing took, ns.
+
+    `any_feed`: the bot has a feed of each name that it asks for.
+    """
     limit, age = bot.remember
     inbox = Inbox(io.clock.wall, io.wake, limit, age, bot.hold_events, bot.inbox_bound)
     cells = bot.cells()
@@ -88,7 +93,7 @@ def build_engine(me: Assignment, bot: Runnable, io: WorkerIO, *, imported: int) 
     replica.verifier.modules = bot.modules
     replica.may_drop = me.drop
     engine = Engine(me, hello, bot, replica, io)
-    bot.attach(BotSession(engine, io))
+    bot.attach(BotSession(engine, io, me.feeds, any_feed=any_feed))
     engine.start(imported)
     return engine
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from ...protocol.feed_queue import FeedQueues
 from ...protocol.link import SupervisorMessage
 from ...protocol.stream import FollowerMessage, LeaderMessage
 from ..io.precise_loop import Reactor
@@ -25,6 +26,11 @@ class Listener(Protocol):
     @property
     def in_turn(self) -> bool:
         """The bot's code is running, in a turn."""
+        ...
+
+    @property
+    def feeds(self) -> FeedQueues | None:
+        """Where events of feeds go; None while it is not known up to where the bot has applied them."""
         ...
 
     def ordered(self, message: SupervisorMessage) -> None: ...

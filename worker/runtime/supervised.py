@@ -22,6 +22,7 @@ import zmq
 from ...protocol.assignment import Assignment
 from ...protocol.endpoint import endpoint
 from ...protocol.errors import NeverblinkError
+from ...protocol.feed_wire import feed_key
 from ...protocol.link import (
     EXIT_GRACE,
     LINK_LIMIT,
@@ -35,6 +36,7 @@ from ...protocol.link import (
 from ...protocol.listening import LISTEN_SOCKET
 from ...protocol.stream import FollowerMessage, follower_codec, leader_codec
 from ...protocol.wire import MAX_MESSAGE, WireError
+from ..feeds.subscriptions import FeedSubscriptions
 from ..io.clock import SystemClock
 from ..io.descriptors import Descriptors, raise_limit
 from ..io.final_frame_socket import FinalFrameSocket
@@ -115,6 +117,9 @@ class SupervisedRuntime:
         self._followers = self._channel(zmq.ROUTER, MAX_MESSAGE, me.worker)
         use_server_keys(self._followers.socket, self._keys.leader(me.worker))
         self.descriptors = self._bind(me.worker)
+        self._feeds = FeedSubscriptions(
+            me.worker, me.feeds, me.run, lambda feed: feed_key(self._keys.links, feed), self._path
+        )
         self._leader: ZmqChannel | None = None
         self._deaths = False
         """A watched process may have ended."""
@@ -133,6 +138,7 @@ class SupervisedRuntime:
         self._supervisor.send(worker_codec.encode(message))
         if isinstance(message, Report):
             self._reported()
+            self._attend_feeds()
             if self.clock.mono() >= self._look_at:
                 self._look_at = self.clock.mono() + _LOOK_EVERY
                 self._look_after_files()
@@ -193,6 +199,8 @@ class SupervisedRuntime:
 
     def look(self) -> bool:
         leader = self._leader
+        if self._feeds.waiting:
+            self._feeds.look()
         if not (
             self._supervisor.maybe_readable
             or self._followers.maybe_readable
@@ -221,6 +229,7 @@ class SupervisedRuntime:
         channels = [self._supervisor, self._followers]
         if self._leader is not None:
             channels.append(self._leader)
+        self._feeds.close()
         for channel in channels:
             if reactor is not None:
                 reactor.remove_reader(channel.fileno())
@@ -265,6 +274,14 @@ class SupervisedRuntime:
             # Under the same number: ZeroMQ reconnects to the same path.
             os.dup2(fresh, self._directory, inheritable=False)
             os.close(fresh)
+
+    def _attend_feeds(self) -> None:
+        """Subscribe to the feeds as soon as the bot's position in them is known, and again where a connection ended."""
+        reactor, listener = self._reactor, self._listener
+        queues = listener.feeds if listener is not None else None
+        if reactor is not None and queues is not None:
+            self._feeds.open(reactor, queues, self._on_input)
+            self._feeds.attend()
 
     # --- sockets ----------------------------------------------------------------------------------------------------
 

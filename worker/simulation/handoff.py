@@ -60,7 +60,7 @@ class SimulatedProcess:
             pulse=SECOND,
             drop=drop,
         )
-        self.engine = self.runtime.engine = build_engine(me, bot, self.runtime, imported=0)
+        self.engine = self.runtime.engine = build_engine(me, bot, self.runtime, imported=0, any_feed=True)
         self.engine.replica.verifier.strict = True
         self.ready = False
         self.failed = ""

@@ -17,6 +17,7 @@ from ..io.descriptors import NoDescriptors
 from ..io.listening_sockets import LoopbackSockets
 from ..journal.interfaces import Journal, SegmentEnd
 from ..journal.retention import Stored
+from .feeds import SimulatedFeed
 
 __all__ = ["SimulatedClock", "SimulatedRuntime", "SimulatedWorld"]
 
@@ -67,6 +68,7 @@ class SimulatedWorld:
         self.holder = ""
         self.in_transit: deque[Callable[[], None]] = deque()
         """Messages on their way, in order."""
+        self.feeds: dict[str, SimulatedFeed] = {}
         self.reported: deque[tuple[str, WorkerMessage]] = deque()
         """Messages of workers to the supervisor."""
 
@@ -75,6 +77,11 @@ class SimulatedWorld:
         found = bool(self.in_transit)
         while self.in_transit:
             self.in_transit.popleft()()
+        for feed in self.feeds.values():
+            for runtime in self.runtimes.values():
+                queues = runtime.engine.feeds if runtime.alive and runtime.engine is not None else None
+                if queues is not None and feed.deliver(queues):
+                    found = True
         return found
 
     def end(self, worker: str) -> None:

@@ -1,0 +1,72 @@
+"""The file of a feed, opened by the process that is the feed: its lock, and where the feed stands.
+
+See `protocol.feed_file`. The lock is a POSIX record lock, for the reasons that `io.lease` gives.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import mmap
+import os
+from pathlib import Path
+
+import msgspec
+
+from ...protocol.errors import NeverblinkError
+from ...protocol.feed_file import (
+    FILE_SIZE,
+    LOCK_AT,
+    FeedRecord,
+    decode_feed_file,
+    encode_feed_record,
+    place_of,
+)
+
+__all__ = ["FeedFile"]
+
+
+class FeedFile:
+    """The file at `path`. Nothing else in this process may open it. Raises `NeverblinkError` when it can't be used."""
+
+    def __init__(self, path: Path) -> None:
+        self.problem = ""
+        """Why what is written does not survive this process, "" when it does."""
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as problem:
+            raise NeverblinkError(f"the feed's file {path} can't be opened: {problem.strerror}") from None
+        self._path = path
+        self._record: FeedRecord | None = None
+        self._memory: mmap.mmap | None = None
+
+    def lock(self) -> FeedRecord | None:
+        """Wait until no other process is the feed; return where it stood last, None when that is not known."""
+        fcntl.lockf(self._fd, fcntl.LOCK_EX, 1, LOCK_AT)
+        before = decode_feed_file(os.pread(self._fd, FILE_SIZE, 0))
+        self._memory = self._mapped()
+        return before
+
+    def write(self, record: FeedRecord) -> None:
+        """Record where the feed stands."""
+        memory = self._memory
+        assert memory is not None
+        data = encode_feed_record(record)
+        at = place_of(record.count)
+        memory[at : at + len(data)] = data
+
+    def _mapped(self) -> mmap.mmap:
+        try:
+            # A page without room on the disk would end the process when it is written.
+            os.posix_fallocate(self._fd, 0, FILE_SIZE)
+            return mmap.mmap(self._fd, FILE_SIZE)
+        except OSError as problem:
+            if problem.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENODEV):
+                raise
+            self.problem = f"{self._path} can't be written ({problem.strerror})"
+            return mmap.mmap(-1, FILE_SIZE)
+
+
+def next_record(before: FeedRecord | None, record: FeedRecord) -> FeedRecord:
+    """The first record of a new process, after the last one of the process before it."""
+    return msgspec.structs.replace(record, count=(before.count if before is not None else 0) + 1)
