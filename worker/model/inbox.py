@@ -31,6 +31,9 @@ from .inbox_bound import EventError, InboxBound
 
 __all__ = ["Inbox", "command_key"]
 
+_EVERYTHING = 1 << 62
+"""Bytes."""
+
 _REPORTED_AT_ONCE = 2_000
 """How many waiting events a frame reports: the first frame of a leader is not to be a long one."""
 
@@ -249,7 +252,7 @@ class Inbox:
         self.sort_in()
         self.release(now)
         line = list(self.order.line.values())
-        events = self.feeds.batch(self.feeds.waiting, MOST_BYTES)
+        events = self.feeds.batch(self.feeds.waiting, _EVERYTHING)
         if not (events and line):
             return [*line, *events]
         merged: list[Item | FeedItem] = []
