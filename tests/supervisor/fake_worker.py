@@ -18,8 +18,10 @@ import os
 import signal
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import zmq
@@ -35,7 +37,15 @@ from neverblink.protocol.window import WindowSpec
 from neverblink.protocol.wire import PROTOCOL, VersionRange
 from neverblink.supervisor.sockets.worker_keys import public_of
 from neverblink.supervisor.store.state_dir import Sockets
-from neverblink.worker.io.lease import Lease
+
+if TYPE_CHECKING:
+    from neverblink.worker.io.lease import Lease
+else:
+    # The package imports all that a bot needs, which takes as long as the rest of this process's start.
+    found = find_spec("neverblink.worker")
+    sys.modules["neverblink.worker"] = package = ModuleType("neverblink.worker")
+    package.__path__ = list(found.submodule_search_locations)
+    from neverblink.worker.io.lease import Lease
 
 _LEASE_WITHIN = 1.0
 """Seconds after which it takes back a lease that no worker took: longer than any delay on a busy machine."""
