@@ -39,6 +39,8 @@ __all__ = [
     "StepOutput",
     "SupervisorStarted",
     "SupervisorStopping",
+    "TaskEnded",
+    "TaskFailed",
     "WindowMissed",
     "WorkerAdopted",
     "WorkerExited",
@@ -87,7 +89,7 @@ class PhaseChanged(_Event, frozen=True, tag="phase"):
 
 class StepDone(_Event, frozen=True, tag="step"):
     """Something worth a line happened within a phase: `spawned`, `imported`, `ready`, `rehearsed`, `holding`,
-    `handed`, `first-tick`, `probation`. `text` is that line, without the numbers that are in `facts`."""
+    `yielding`, `handed`, `first-tick`, `probation`. `text` is that line, without the numbers that are in `facts`."""
 
     deployment: int
     step: str
@@ -226,6 +228,28 @@ class InboxProblemChanged(_Event, frozen=True, tag="inbox-problem"):
     """Numbers that were given up."""
 
 
+class _TaskChanged(_Event, frozen=True):
+    """A task of the leader ended by itself. `text` says how; `row` counts such ends soon after a start in a row."""
+
+    worker: str
+    release: str
+    task: str
+    text: str
+    unhealthy: bool = False
+    """It is not started again, and the bot counts as unhealthy; otherwise it starts again after a pause."""
+    restarts: int = 0
+    """How often it was started again before this since the worker came to lead."""
+    row: int = 0
+
+
+class TaskEnded(_TaskChanged, frozen=True, tag="task-ended"):
+    """A task or thread that runs as long as the leader leads has returned."""
+
+
+class TaskFailed(_TaskChanged, frozen=True, tag="task-failed"):
+    """A task or thread that runs as long as the leader leads has raised, or code of the bot has cancelled it."""
+
+
 class Commanded(_Event, frozen=True, tag="command"):
     """A command was carried out or refused (`outcome` is "ok" or the fault's code)."""
 
@@ -345,6 +369,8 @@ Event = (
     | JournalChanged
     | StateProblemChanged
     | InboxProblemChanged
+    | TaskEnded
+    | TaskFailed
     | Commanded
     | Heartbeat
     | OutageChanged

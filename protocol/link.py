@@ -52,8 +52,10 @@ __all__ = [
     "Stop",
     "SupervisorMessage",
     "Suspect",
+    "TaskReport",
     "Welcome",
     "WorkerMessage",
+    "YieldReport",
     "YieldTo",
     "supervisor_codec",
     "worker_codec",
@@ -223,6 +225,48 @@ class FeedApplied(msgspec.Struct, frozen=True, array_like=True):
     connected: bool = False
 
 
+class TaskReport(msgspec.Struct, frozen=True):
+    """A task or thread that runs as long as its worker leads."""
+
+    name: str
+    kind: str
+    """`task` for a coroutine, `thread` for a plain function."""
+    state: str
+    """`starting`; `running`; `ending`: it was told to end; `restarting`: it ended by itself and starts again after a
+    pause; `unhealthy`: it ended by itself, and is not started again."""
+    since: int
+    """Since when, wall clock, ns."""
+    restarts: int = 0
+    """How often it was started again since this process came to lead."""
+    error: str = ""
+    """How it last ended by itself, "" if it has not."""
+    failed: int = 0
+    """When that was, wall clock, ns; 0 if it has not."""
+    row: int = 0
+    """How often in a row it has ended by itself soon after its start."""
+    raised: bool = False
+    """It raised, or was cancelled by code of the bot; otherwise it returned."""
+
+    @property
+    def text(self) -> str:
+        """How it last ended, in one line."""
+        return f"{self.kind} {self.name} {self.error}"
+
+
+class YieldReport(msgspec.Struct, frozen=True, array_like=True):
+    """What a leader did before it handed over by order `order`, while it still had the lease."""
+
+    order: int
+    tasks: int = 0
+    """How many tasks and threads it ended,"""
+    ending: int = 0
+    """and how long that took, while the bot ticked on, ns."""
+    handler: int = 0
+    """How long `on_yielding` took, ns; 0 for a bot without one."""
+    problem: str = ""
+    """How `on_yielding` failed, "" if it did not."""
+
+
 class Report(msgspec.Struct, frozen=True, tag="report"):
     """The present state of the worker."""
 
@@ -278,6 +322,10 @@ class Report(msgspec.Struct, frozen=True, tag="report"):
     """For a leader: fields that were not read back for long, because the time between two turns is too short."""
     feeds: tuple[FeedApplied, ...] = ()
     """How far it is in each feed."""
+    tasks: tuple[TaskReport, ...] = ()
+    """For a leader: the tasks and threads that run as long as it leads."""
+    yielded: YieldReport | None = None
+    """What it did before it last handed over, None if there was nothing to do."""
 
 
 class Rehearsed(msgspec.Struct, frozen=True, tag="rehearsed"):
@@ -304,7 +352,8 @@ class Holding(msgspec.Struct, frozen=True, tag="holding"):
 
 
 class Cancelled(msgspec.Struct, frozen=True, tag="cancelled"):
-    """The worker leads, and will not carry out order `order`."""
+    """The worker leads, and will not carry out order `order`: it was cancelled, or the worker cannot, as its last
+    `Holding` says."""
 
     order: int
 

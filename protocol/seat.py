@@ -8,10 +8,12 @@ same transitions.
 How it works. A worker joins, follows the leader's state stream, and leads when it holds the lease. The lease is
 arbitrated by the kernel, so the machine never concludes that it may lead: it requests the lease (`TakeLease`) and gets
 the result (`LeaseTaken`, `LeaseRefused`). A leader that was ordered to yield keeps the order and acts on it at the
-first boundary at which no decision is open, no protected window is running, the successor has caught up and there is
-time before the next tick. It then drops the lease and sends the successor the final frame. From there two things can
-happen, and the kernel decides between them: the successor takes the lease, or the old leader takes it back after a
-bound. The worker that is second is refused and follows the winner, so a late message can cost time but never safety.
+first boundary at which no decision is open, no protected window is running, the successor has caught up, there is time
+before the next tick, and no task of the bot runs that must end first. If such a task does not end within its bound, the
+driver refuses the order (`YieldRefused`), because two processes must never act as the leader. Otherwise this worker
+drops the lease and sends the successor the final frame. From there two things can happen, and the kernel decides
+between them: the successor takes the lease, or the old leader takes it back after a bound. The worker that is second is
+refused and follows the winner, so a late message can cost time but never safety.
 
 A follower with `guard` set takes the lease itself when its leader is gone: that is the old worker in probation, and
 the standby. Both may guard at once: the kernel gives the lease to one of them, and the other follows it. A follower
@@ -71,6 +73,7 @@ from .seat_events import (
     SuccessorTook,
     Suspects,
     TakeLease,
+    YieldRefused,
 )
 
 __all__ = ["RULES", "Seat", "SeatRule", "what_holds"]
@@ -224,6 +227,11 @@ class Seat(msgspec.Struct):
             self.held = ""
         return [Cancel(event.order)]
 
+    def _yield_refused(self, event: YieldRefused) -> list[SeatCommand]:
+        if self.order is None or self.order.order != event.order:
+            return []
+        return [Hold(event.order, event.reason), *self._cancel(CancelYield(event.order))]
+
     def _stop(self, event: Stop) -> list[SeatCommand]:
         self.stopping = True
         return []
@@ -316,7 +324,7 @@ def what_holds(boundary: Boundary, order: YieldTo) -> str:
         return f"window {boundary.window}"
     if not boundary.slack:
         return "too little time before the next tick"
-    return ""
+    return boundary.task
 
 
 class SeatRule(msgspec.Struct, frozen=True):
@@ -360,6 +368,7 @@ RULES: dict[Role, dict[type, SeatRule]] = {
         YieldTo: SeatRule(Seat._yield_to, (_L,)),
         CancelYield: SeatRule(Seat._cancel, (_L,)),
         Boundary: SeatRule(Seat._boundary, (_L, _Y, _R)),
+        YieldRefused: SeatRule(Seat._yield_refused, (_L,)),
         Stop: SeatRule(Seat._stop, (_L,)),
         Fell: SeatRule(Seat._fell, (_R,)),
     },

@@ -42,6 +42,7 @@ __all__ = [
     "SuccessorTook",
     "Suspects",
     "TakeLease",
+    "YieldRefused",
 ]
 
 
@@ -88,6 +89,15 @@ class Boundary(msgspec.Struct, frozen=True):
     """The worker named in the order follows and has applied all but the last frames."""
     turn: str = ""
     """The name of a turn that still runs: then it is not a boundary yet."""
+    task: str = ""
+    """A task or thread of the bot that must end before another worker leads, and has not."""
+
+
+class YieldRefused(msgspec.Struct, frozen=True):
+    """Order `order` cannot be carried out, although nothing else keeps this worker from it, because of `reason`."""
+
+    order: int
+    reason: str
 
 
 class Received(msgspec.Struct, frozen=True):
@@ -160,6 +170,7 @@ SeatEvent = (
     | Stale
     | StreamUnreadable
     | Boundary
+    | YieldRefused
     | Received
     | SuccessorTook
     | SuccessorDeclined

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from .events import DeploymentEnded, Outage
-from .link import SettingsNow, StateProblem
+from .link import SettingsNow, StateProblem, TaskReport
 
 __all__ = [
     "BotStatus",
@@ -325,3 +325,5 @@ class BotStatus(msgspec.Struct, frozen=True):
     """Turns of the bot's own code that this worker ran: ticks, events, timers and commands."""
     unverified: tuple[str, ...] = ()
     """Fields of the leader's state that are not read back, because the time between two turns is too short."""
+    tasks: tuple[TaskReport, ...] = ()
+    """The leader's tasks and threads that run as long as it leads."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any, Generic, Literal, TypeVar, overload
@@ -99,6 +99,7 @@ def join(
     remember_for: str = "1d",
     hold_events: str = "1s",
     inbox_bound: InboxBound | None = None,
+    yield_within: str = "2s",
 ) -> Loop[S, None]: ...
 
 
@@ -119,6 +120,7 @@ def join(
     remember_for: str = "1d",
     hold_events: str = "1s",
     inbox_bound: InboxBound | None = None,
+    yield_within: str = "2s",
 ) -> Loop[S, L]: ...
 
 
@@ -138,6 +140,7 @@ def join(
     remember_for: str = "1d",
     hold_events: str = "1s",
     inbox_bound: InboxBound | None = None,
+    yield_within: str = "2s",
 ) -> Loop[S, Any]:
     """Join the bot: as the leader, which ticks, or as a follower, which may lead later.
 
@@ -159,6 +162,7 @@ def join(
         settings,
     )
     bot.hold_events = span_of(bot.name, "hold_events", hold_events)
+    bot.yield_within = span_of(bot.name, "yield_within", yield_within)
     if inbox_bound is not None:
         bot.inbox_bound = inbox_bound_of(bot.name, inbox_bound)
     here = bootstrap.get()
@@ -181,6 +185,7 @@ class LoopBot:
     halts = True
     warnings: tuple[str, ...] = ()
     derives: Literal["", "on_load", "on_state"] = ""
+    yields = False
 
     def __init__(
         self,
@@ -210,6 +215,7 @@ class LoopBot:
         self.modules = ("__main__", *modules_of(*state_home(state)))
         self.remember = (remember, span_of(self.name, "remember_for", remember_for))
         self.hold_events = 0
+        self.yield_within = 0
         self.inbox_bound = InboxBound()
         self.settings = settings_of(self.name, settings)
         self.in_doubt: tuple[InDoubt, ...] = ()
@@ -235,6 +241,7 @@ class LoopBot:
     def call_declared(self, name: str, args: dict[str, Any]) -> None: ...
     def call_halt(self) -> None: ...
     def call_settings(self, old: Any, new: Any) -> None: ...
+    def call_yielding(self) -> None: ...
     def call_yield(self) -> None: ...
     def call_retire(self) -> None: ...
     def call_stop(self) -> None: ...
@@ -303,6 +310,11 @@ class Loop(Generic[S, L]):
         return self._bot.in_doubt
 
     @property
+    def leading(self) -> bool:
+        """As `Worker.leading`."""
+        return self._session.leading
+
+    @property
     def led_before(self) -> bool:
         """As `Worker.led_before`."""
         return self._session.led_before
@@ -311,6 +323,29 @@ class Loop(Generic[S, L]):
     def sockets(self) -> WorkerSockets:
         """As `Worker.sockets`."""
         return self._session.sockets
+
+    def while_leading(
+        self,
+        target: Callable[..., Any],
+        *args: Any,
+        name: str = "",
+        on_end: Literal["restart", "unhealthy"] = "restart",
+    ) -> None:
+        """As `Worker.while_leading`. Call it before the loop, or in a tick that is `tick.first`.
+
+        A coroutine function needs an `async for`.
+        """
+        turn = self._step.turn if self._step is not None else None
+        if self._poller is None and self._input is None:
+            where = "the code before the loop"
+        elif turn is not None and turn.tick is not None and turn.tick.first:
+            where = "the first tick"
+        else:
+            raise JoinError(
+                "while_leading() was called in the loop: call it before the loop, or in a tick that is tick.first, "
+                "because the next process has to start the same tasks"
+            )
+        self._session.while_leading(target, args, name, on_end, where)
 
     def decision(self, name: str, **args: Any) -> Decision:
         """As `Worker.decision`."""
@@ -335,6 +370,7 @@ class Loop(Generic[S, L]):
 
     def __iter__(self) -> Loop[S, L]:
         if self._poller is None:
+            self._engine.tasks.refuse_coroutines()
             self._poller = Poller()
             self._runtime.open(self._poller, self._engine, _nothing, self._engine.make_ready)
             if not self._supervised:

@@ -21,7 +21,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import warnings
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Collection, Iterable
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Generic, Literal, TypeVar
@@ -33,7 +33,7 @@ from ..protocol.frame import Frame, decode_frame
 from ..protocol.grid import START_GRACE
 from ..protocol.handoff.handoff_events import Phase
 from ..protocol.journal import RecordKind
-from ..protocol.link import Follow, Lead, Retire, Run, Stop
+from ..protocol.link import Follow, Lead, Retire, Run, Stop, TaskReport
 from ..protocol.seat_events import Role
 from .engine.leading import HEARTBEAT
 from .engine.turns import TurnStep
@@ -48,6 +48,8 @@ S = TypeVar("S")
 
 _START = datetime(2026, 1, 5, tzinfo=UTC)
 _AWAIT_AT_MOST = 10.0
+_ROUNDS = 100
+_ENDED_WITHIN = 1.0
 _TICKS_WITHIN = 60_000_000_000
 _HANDOVER_WITHIN = 600_000_000_000
 
@@ -125,6 +127,11 @@ class Simulation(Generic[S]):
     def settings(self) -> Any:
         """The settings in force in the leader, of the bot's own type."""
         return self._leading.bot.settings.current
+
+    @property
+    def tasks(self) -> tuple[TaskReport, ...]:
+        """What the leader declared with `while_leading`: coroutines run whenever time passes, threads are "not run"."""
+        return self._leading.engine.tasks.report()
 
     @property
     def now(self) -> int:
@@ -426,7 +433,10 @@ class Simulation(Generic[S]):
         declared = WorkerBot(bot)
         for warning in declared.warnings:
             warnings.warn(f"bot {declared.name}: {warning}", stacklevel=3)
-        self._processes[worker] = SimulatedProcess(self._world, worker, declared, drop)
+        process = self._processes[worker] = SimulatedProcess(self._world, worker, declared, drop)
+        process.engine.tasks.loop = lambda: self._loop
+        # They would not run the same way each time.
+        process.engine.tasks.threads = False
 
     def _next_moment(self) -> int:
         moments = [process.engine.wake_at() for process in self._alive()]
@@ -472,8 +482,17 @@ class Simulation(Generic[S]):
             for process in self._alive():
                 busy |= self._run(process)
             busy |= self._listen()
+            busy = busy or self._let_tasks_end()
             any_busy |= busy
         return any_busy
+
+    def _let_tasks_end(self) -> bool:
+        """Give tasks that were told to end the rounds of the event loop that they need; return whether one ended."""
+        for _ in range(_ROUNDS):
+            if not any(process.engine.tasks.ending for process in self._alive()):
+                break
+            self._loop.run_until_complete(asyncio.sleep(0))
+        return any(process.engine.tasks.dirty for process in self._alive())
 
     def _run(self, process: SimulatedProcess) -> bool:
         busy = False
@@ -540,6 +559,7 @@ class Simulation(Generic[S]):
 
     def _end(self, process: SimulatedProcess, reason: str) -> None:
         self._ended = reason
+        process.engine.tasks.end()
         self._world.end(process.worker)
         if self._handoff is not None:
             self._handoff.exited(process.worker, process.failed or reason)
@@ -557,8 +577,10 @@ class Simulation(Generic[S]):
         return found
 
 
-async def _ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    await asyncio.gather(*tasks, return_exceptions=True)
+async def _ended(tasks: Collection[asyncio.Task[Any]]) -> None:
+    if tasks:
+        # A task may refuse to end.
+        await asyncio.wait(tasks, timeout=_ENDED_WITHIN)
 
 
 async def _within(value: Awaitable[Any], name: str) -> Any:

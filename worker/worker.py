@@ -7,7 +7,7 @@ A bot author subclasses it with the state's type, and writes the handlers that a
 from __future__ import annotations
 
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NoReturn, TypeVar
@@ -92,6 +92,8 @@ class Worker(Generic[S]):
     hold_events: ClassVar[str] = "1s"
     """How long an event waits for those before it: for the missing numbers of its stream, or, when only another process
     received it, for this process's own feed."""
+    yield_within: ClassVar[str] = "2s"
+    """How long the end of this process's tasks, and `on_yielding`, may take before a handoff."""
     inbox_bound: ClassVar[InboxBound] = InboxBound()
     """How much may wait in the inbox, and what happens to an event that finds it full."""
     if not TYPE_CHECKING:
@@ -200,6 +202,31 @@ class Worker(Generic[S]):
         """Disarm a timer; return whether it was armed. Only in a turn."""
         return self._live.cancel_timer(name)
 
+    def while_leading(
+        self,
+        target: Callable[..., Any],
+        *args: Any,
+        name: str = "",
+        on_end: Literal["restart", "unhealthy"] = "restart",
+    ) -> None:
+        """Run `target(*args)` as long as this process leads. Call this in `on_start`, `on_load` or `on_lead`.
+
+            def on_start(self):
+                self.while_leading(self.read_prices, "BTC")
+
+        A coroutine function runs as a task of the bot's event loop. A plain function runs as a thread; its first
+        argument, before `args`, is a `threading.Event` that is set when it has to end.
+
+        It starts when `on_lead` has returned. Before another process leads it is cancelled, or its event is set, and
+        the handoff waits for its end, up to `yield_within`; if it has not ended by then, the handoff is given up. It
+        starts again if this process leads again. `name` is for reports; by default it is that of the function.
+
+        One that ends by itself is logged, with its traceback, and reported. With `on_end="restart"` it starts again
+        after a pause. With `"unhealthy"` it does not: in the probation of a deployment the old code takes the bot back,
+        later `status` says so. Raises `TaskError`.
+        """
+        self._live.while_leading(target, args, name, on_end)
+
     @classmethod
     def run(cls) -> NoReturn:
         """Run this bot alone (`python bot.py`), until Ctrl-C. Under a supervisor this is not needed."""
@@ -279,6 +306,15 @@ class Worker(Generic[S]):
         the operator gets the reason.
         """
 
+    def on_yielding(self) -> Any:
+        """This process is about to hand over, and still has the lease: release what only one process may have.
+
+        Its tasks (`while_leading`) have ended. No turn runs in this process after this, unless `on_lead` runs again
+        because the handoff failed. Other code waits for it, and so do ticks: take no longer than a few milliseconds.
+        If it raises, or takes longer than `yield_within`, that is reported and the handoff goes on. Not called when the
+        process fails.
+        """
+
     def on_yield(self) -> Any:
         """Another process leads now. Keep all connections: this process may have to take the bot back at any moment."""
 
@@ -349,6 +385,9 @@ class WorkerBot:
         self.call_events = bot.on_events
         self.call_timer = bot.on_timer
         self.call_command = bot.on_command
+        self.yields = _has_own(cls, "on_yielding")
+        self.yield_within = span_of(self.name, "yield_within", cls.yield_within)
+        self.call_yielding = bot.on_yielding
         self.call_yield = bot.on_yield
         self.call_retire = bot.on_retire
         self.call_stop = bot.on_stop

@@ -149,6 +149,7 @@ RULES: dict[Phase, dict[type, HandoffRule]] = {
             transfer.seen_waiting,
             (_P.WAITING, _P.TRANSFERRING, _P.PROBATION, _P.ABORTED, _P.ROLLED_BACK),
         ),
+        Withdrawn: HandoffRule(transfer.withdrawn, (_P.WAITING, _P.ABORTED)),
         CannotRead: HandoffRule(transfer.cancel, (_P.WAITING, _P.CANCELLING)),
         Exited: HandoffRule(transfer.died, (_P.WAITING, _P.CANCELLING, _P.TRANSFERRING)),
         AbortRequested: HandoffRule(transfer.cancel, (_P.CANCELLING,)),
@@ -190,6 +191,7 @@ RULES: dict[Phase, dict[type, HandoffRule]] = {
     Phase.REVERTING: {
         StandsBy: HandoffRule(standby.note, (_P.REVERTING,)),
         Seen: HandoffRule(probation.seen_reverting, (_P.REVERTING, _P.DONE, _P.ROLLED_BACK)),
+        Withdrawn: HandoffRule(probation.cannot_yield, (_P.REVERTING,)),
         CannotRead: HandoffRule(probation.failed, (_P.REVERTING,)),
         Exited: HandoffRule(probation.died, (_P.REVERTING, _P.DONE, _P.ROLLED_BACK, _P.SUCCEEDING)),
         Suspected: HandoffRule(probation.suspected, (_P.REVERTING,)),

@@ -22,10 +22,12 @@ from .handoff_events import (
     SendTo,
     Suspected,
     TimerFired,
+    Withdrawn,
 )
 from .state import STOPPED, HandoffState, why
 
 __all__ = [
+    "cannot_yield",
     "conclude",
     "died",
     "enter",
@@ -128,6 +130,13 @@ def revert(handoff: HandoffState, event: RollbackRequested | AbortRequested) -> 
     handoff.phase = Phase.REVERTING
     handoff.asked = handoff.epoch
     return [DisarmTimer("probation"), handoff.yield_back(), ArmTimer("boundary"), ArmTimer("repeat")]
+
+
+def cannot_yield(handoff: HandoffState, event: Withdrawn) -> list[HandoffCommand]:
+    """The new worker has a task that does not end: only the end of its process makes sure that it no longer acts."""
+    if event.worker != handoff.new or event.order != handoff.order + 1 or not handoff.new_lives:
+        return []
+    return [Kill(handoff.new, "it could not yield for the rollback")] if handoff.old_lives else []
 
 
 def revert_alarm(handoff: HandoffState, event: TimerFired) -> list[HandoffCommand]:

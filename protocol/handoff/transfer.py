@@ -9,6 +9,7 @@ from __future__ import annotations
 from ..link import CancelYield, Lead
 from . import probation, standby
 from .handoff_events import (
+    NO_BOUNDARY,
     AbortRequested,
     ArmTimer,
     CannotRead,
@@ -81,10 +82,10 @@ def cancel_again(handoff: HandoffState, event: TimerFired) -> list[HandoffComman
 
 
 def withdrawn(handoff: HandoffState, event: Withdrawn) -> list[HandoffCommand]:
-    """The old worker leads on and will not yield: abort."""
+    """The old worker leads on and will not yield: abort. Without having been cancelled, it has found no boundary."""
     if event.worker != handoff.old or event.order != handoff.order:
         return []
-    return [Dismiss(handoff.new), *handoff.finish(Phase.ABORTED, handoff.reason)]
+    return [Dismiss(handoff.new), *handoff.finish(Phase.ABORTED, handoff.reason or NO_BOUNDARY)]
 
 
 def revoke(handoff: HandoffState, event: AbortRequested) -> list[HandoffCommand]:

@@ -164,6 +164,8 @@ def level_of_event(event: events.Event) -> Level:
             return "error" if problem is not None else "info"
         case events.InboxProblemChanged(state=state):
             return "warning" if state == "began" else "info"
+        case events.TaskEnded() | events.TaskFailed():
+            return "error"
         case events.StandbyChanged(state="behind" | "failing"):
             return "warning"
         case events.HomeChanged(state=state):
@@ -216,6 +218,9 @@ def line_of(event: events.Event) -> str:
             )
         case events.InboxProblemChanged():
             return event.text
+        case events.TaskEnded() | events.TaskFailed():
+            then = "not started again" if event.unhealthy else "starts again"
+            return f"{event.text} ({then})"
         case events.Commanded(outcome="ok", op="status" | "history" | "releases"):
             return ""
         case events.Commanded():

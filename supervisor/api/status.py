@@ -134,6 +134,7 @@ class StatusReader:
             problems=report.problems,
             home_problem=self._owned.check(),
             unverified=report.unverified,
+            tasks=report.tasks,
         )
 
 

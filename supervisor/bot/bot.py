@@ -45,6 +45,7 @@ from .leadership import Leadership
 from .outages import Outages
 from .standby import Standby
 from .state_health import StateHealth
+from .tasks_health import TasksHealth, unhealthy
 
 __all__ = ["LiveBot"]
 
@@ -82,6 +83,7 @@ class LiveBot:
         self._journal = JournalHealth(bus)
         self._state_health = StateHealth(bus)
         self._inbox_health = InboxHealth(bus, platform.mono)
+        self._tasks_health = TasksHealth(bus)
 
     @property
     def replaceable(self) -> bool:
@@ -218,6 +220,7 @@ class LiveBot:
                 self._journal.reported(member, message)
                 self._state_health.reported(member, message)
                 self._inbox_health.reported(member, before, message)
+                self._tasks_health.reported(member, before, message)
             case Suspect():
                 # Messages of the suspected leader come first: the supervisor itself may have been stopped.
                 self.pool.drain()
@@ -231,6 +234,8 @@ class LiveBot:
                 pass
         for driver in list(self.state.drivers):
             driver.heard(worker, message)
+        if isinstance(message, Report):
+            unhealthy(self.state, worker, message)
         if isinstance(message, Report | Ready):
             self.standby.look()
         if member.done:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 from ...protocol import commands, duration
 from ...protocol.duration import SECOND
 from ...protocol.events import DeploymentEnded
+from ...protocol.link import TaskReport
 from ...protocol.status import BotStatus, InboxSeen, PauseNote
 from ..api.client import convert
 from ..api.status import describe_next_start
@@ -19,7 +21,7 @@ from .command import Done, remote_command
 from .context import CommandContext
 from .exit_codes import Exit
 
-__all__ = ["describe_inbox", "describe_pause", "describe_unverified", "picture", "status"]
+__all__ = ["describe_inbox", "describe_pause", "describe_task", "describe_unverified", "picture", "status"]
 
 _OUTAGES = 5
 _TRACEBACK = 30
@@ -105,6 +107,7 @@ def _leader(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
         *short,
         *_journal(status, screen),
         *_problems(status, screen),
+        *_tasks(status, screen),
     ]
 
 
@@ -215,6 +218,24 @@ def _problems(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
     rows = [("state", screen.bad(problem.text.removeprefix("state "))) for problem in status.problems]
     unverified = describe_unverified(status)
     return rows + ([("state", screen.warn(unverified))] if unverified else [])
+
+
+def _tasks(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
+    """The tasks that run as long as the leader leads, and a line for each that does not run."""
+    running = [task for task in status.tasks if task.state == "running"]
+    names = ", ".join(
+        f"{task.name} ({count(task.restarts, 'restart')})" if task.restarts else task.name for task in running
+    )
+    rows = [("tasks", f"{names} running")] if names else []
+    ended = [task for task in status.tasks if task.state != "running"]
+    return rows + [("task", describe_task(task, status.at, screen.bad)) for task in ended]
+
+
+def describe_task(task: TaskReport, now: int, bad: Callable[[str], str] = str) -> str:
+    """A task that does not run, in one line, as of wall time `now`."""
+    how = f": {task.error}" if task.error else ""
+    times = f", {count(task.row, 'time')} in a row" if task.row > 1 else ""
+    return f"{task.name} {bad(f'is {task.state}')} for {last(max(0, now - task.since))}{how}{times}"
 
 
 def _windows(status: BotStatus, screen: Screen) -> list[str]:

@@ -14,7 +14,7 @@ from ..audit.recent_ticks import RecentTick
 from ..bot.outages import describe_outage
 from ..system.format import ago, count, last
 from ..terminal.deployment_lines import DeploymentLine, unit_of
-from .status import describe_inbox, describe_pause, describe_unverified
+from .status import describe_inbox, describe_pause, describe_task, describe_unverified
 from .tick_chart import Column, chart, level, mark_of
 from .top_view import TopSnapshot
 
@@ -27,6 +27,8 @@ _COLOURS = ("cyan", "magenta", "yellow", "blue", "green")
 _STATES = {"running": "bold green", "paused": "bold yellow", "starting": "yellow", "stopping": "yellow"}
 _MOST_DECISIONS = 3
 _MOST_WARNINGS = 3
+_WELL = ("running", "starting")
+"""States of a task that need no warning."""
 _LABEL = 10
 
 
@@ -150,6 +152,7 @@ def _warnings(status: BotStatus, now: int) -> list[Text]:
     found += [("state", problem.text.removeprefix("state ")) for problem in status.problems]
     if lost := describe_inbox(status.inbox):
         found.append(("inbox", lost))
+    found += [("task", describe_task(task, now)) for task in status.tasks if task.state not in _WELL]
     *before, newest = status.outages or (None,)
     if newest is not None:
         more = f" (and {len(before)} before it)" if before else ""

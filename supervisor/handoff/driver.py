@@ -214,6 +214,9 @@ class HandoffDriver:
                     self._timers.arm("why")
                 else:
                     self._feed(seen)
+                prepared = message.yielded
+                if prepared is not None and prepared.order in (self.handoff.order, self.handoff.order + 1):
+                    self.progress.yielded(worker, prepared)
                 if worker == self.handoff.new and message.ticks:
                     self._has_ticked()
             case Rehearsed() if worker == self.handoff.new:

@@ -14,8 +14,9 @@ import msgspec
 from ...protocol.events import PhaseChanged, StepDone
 from ...protocol.handoff.handoff import Handoff
 from ...protocol.handoff.handoff_events import NO_BOUNDARY, Finish, Phase
-from ...protocol.link import Handed, Ready, Rehearsed
+from ...protocol.link import Handed, Ready, Rehearsed, YieldReport
 from ...protocol.state_changes import StateChanges, rollback_words
+from ..system.format import count, last
 from ..workers.platform import BotContext
 from ..workers.registry import Member
 
@@ -91,6 +92,8 @@ class HandoffProgress:
         self.rehearsed: Rehearsed | None = None
         self.again = ""
         """The release, when it is a kept one that may have led before."""
+        self._yielded: set[int] = set()
+        """The orders whose preparation was published."""
         self._deployment = deployment
         self._bus = context.bus
         self._platform = context.platform
@@ -164,6 +167,19 @@ class HandoffProgress:
         """Publish what the handoff waits for, as `worker` reports it or as observed."""
         self.holding = reason
         self.step("holding", reason, self.elapsed, {"reason": reason, "worker": worker})
+
+    def yielded(self, worker: str, report: YieldReport) -> None:
+        """Publish, once, what a leader did before it handed over."""
+        if report.order in self._yielded:
+            return
+        self._yielded.add(report.order)
+        parts = [
+            *([f"{count(report.tasks, 'task')} ended in {last(report.ending)}"] if report.tasks else []),
+            *([f"on_yielding took {last(report.handler)}"] if report.handler else []),
+            *([report.problem] if report.problem else []),
+        ]
+        facts = {"worker": worker, **msgspec.to_builtins(msgspec.structs.asdict(report))}
+        self.step("yielding", ", ".join(parts), 0, facts)
 
     def ticked(self, worker: str, handed: Handed, *, heartbeats: bool) -> None:
         """Publish the first tick of a new leader. `heartbeats`: its bot is event-driven."""

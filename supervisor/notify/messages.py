@@ -53,6 +53,8 @@ class MessageWriter:
                 return [self._state(event)]
             case events.InboxProblemChanged():
                 return [self._inbox(event)]
+            case events.TaskEnded() | events.TaskFailed():
+                return self._task(event)
             case events.HomeChanged():
                 return [self._home(event)]
             case events.StandbyChanged():
@@ -153,6 +155,14 @@ class MessageWriter:
             ("gap", "over"): "no more numbers are missing in the event streams",
         }[event.kind, event.state]
         return self._note(event, ("inbox",), level, title, event.text)
+
+    def _task(self, event: events.TaskEnded | events.TaskFailed) -> list[Note]:
+        if event.row > 1 and not event.unhealthy:
+            return []
+        level: Level = "failure" if event.unhealthy else "warning"
+        then = "it is not started again" if event.unhealthy else "it starts again"
+        how = "failed" if isinstance(event, events.TaskFailed) else "ended"
+        return [self._note(event, ("task",), level, f"task {event.task} {how}; {then}", event.text)]
 
     def _home(self, event: events.HomeChanged) -> Note:
         level: Level = "success" if event.state == "remade" else "failure"

@@ -179,6 +179,10 @@ def _gauges(status: BotStatus) -> Mapping[str, tuple[str, float]]:
             "Fields of the state that do not read back as they were written.",
             len(status.problems),
         ),
+        "tasks_not_running": (
+            "Tasks bound to the lead that do not run.",
+            sum(task.state not in ("running", "starting") for task in status.tasks),
+        ),
         "locked": ("1 while deployments are refused.", status.lock is not None),
         "deploying": ("1 while a deployment is under way.", status.deployment is not None),
         "decisions_open": ("Decisions that are open.", len(decisions)),

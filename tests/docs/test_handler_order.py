@@ -4,8 +4,12 @@ The diagram comes from the table of the machine `Seat`: every rule is tried on e
 simulations, which run the shipped engine.
 """
 
+# A task adds itself to the calls of the simulation.
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import product
@@ -49,6 +53,7 @@ EVENTS: tuple[Any, ...] = (
     YieldTo(2, "other"),
     CancelYield(2),
     seat_events.Boundary(),
+    seat_events.YieldRefused(2, "task reader"),
     seat_events.SuccessorTook("other", 2),
     seat_events.SuccessorDeclined(1),
     Retire(),
@@ -83,6 +88,8 @@ def handlers(before: Role, commands: list[Any]) -> str:
         match command:
             case seat_events.StartLeading():
                 found.append("on_lead")
+            case seat_events.SendFinal():
+                found.append("on_yielding")
             case seat_events.Connect() if before is Role.YIELDING:
                 found.append("on_yield")
             case seat_events.ExitProcess(how="retire"):
@@ -135,6 +142,40 @@ class New(Old):
     pass
 
 
+class Exclusive(Old):
+    """A bot with a task and an `on_yielding`. The task adds itself to the calls of the simulation."""
+
+    simulation: Simulation[Book]
+
+    def on_start(self) -> None:
+        self.while_leading(self.session)
+
+    async def session(self) -> None:
+        self.add("*task begins*")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.add("*task ends*")
+
+    def add(self, what: str) -> None:
+        processes = self.simulation._processes
+        worker = next(name for name, process in processes.items() if process.bot.worker is self)
+        self.simulation.calls.append((worker, what))
+
+    def on_yielding(self) -> None: ...
+
+
+class NewExclusive(Exclusive):
+    pass
+
+
+class Bereft(Exclusive):
+    """Its successor dies in its `on_yielding`."""
+
+    def on_yielding(self) -> None:
+        self.simulation._end(self.simulation._processes["w2"], "killed")
+
+
 class WithOnState(Old):
     def on_state(self, changed: frozenset[str]) -> None: ...
 
@@ -177,6 +218,33 @@ def rolled_back(bot: Simulation[Book]) -> None:
     bot.ticks(1)
 
 
+def deployed_with_tasks(bot: Simulation[Book]) -> None:
+    bot.ticks(1)
+    bot.hand_over(NewExclusive)
+    bot.ticks(2)
+    bot.conclude()
+
+
+def rolled_back_with_tasks(bot: Simulation[Book]) -> None:
+    bot.ticks(1)
+    bot.hand_over(NewExclusive)
+    bot.ticks(2)
+    bot.roll_back()
+    bot.ticks(1)
+
+
+def given_up(bot: Simulation[Book]) -> None:
+    bot.ticks(1)
+    with suppress(HandoverFailed):
+        bot.hand_over(NewExclusive)
+    bot.ticks(1)
+
+
+def stopped_with_tasks(bot: Simulation[Book]) -> None:
+    bot.ticks(1)
+    bot.stop()
+
+
 def failed(bot: Simulation[Book]) -> None:
     bot.ticks(1)
     bot.hand_over(Dying)
@@ -216,13 +284,24 @@ STORIES = {
     "The new code raises in the rehearsal": aborted,
     "The leader is killed, and a standby takes over": crashed,
     "The bot is stopped while a standby follows": stopped,
+    "A deployment of a bot with a task and `on_yielding`": deployed_with_tasks,
+    "A rollback of it": rolled_back_with_tasks,
+    "Its successor dies during `on_yielding`": given_up,
+    "It is stopped": stopped_with_tasks,
+}
+_FIRST: dict[Any, type[Worker[Book]]] = {
+    deployed_with_tasks: Exclusive,
+    rolled_back_with_tasks: Exclusive,
+    given_up: Bereft,
+    stopped_with_tasks: Exclusive,
 }
 _NAMES = {"w1": "old", "w2": "new", "s1": "standby"}
 
 
 def story(play: Any) -> list[str]:
     """What ran, as lines of one process each; ticks of a process in a row are one."""
-    with Simulation(Old) as bot:
+    bot = Exclusive.simulation = Simulation(_FIRST.get(play, Old))
+    with bot:
         play(bot)
         calls = list(bot.calls)
     alone = {worker for worker, _ in calls} == {"w1"}
@@ -264,6 +343,7 @@ def test_every_handler_that_is_not_a_turn_of_its_own_is_in_it() -> None:
         "on_state",
         "on_lead",
         "on_tick",
+        "on_yielding",
         "on_yield",
         "on_retire",
         "on_stop",

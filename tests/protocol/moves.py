@@ -131,6 +131,8 @@ def _of_worker(model: Model, state: State, name: str, *, may_fail: bool) -> Iter
             yield Move("open", name)
         if seat.order is not None and _serves(model, state, name, seat.order.to):
             yield Move("boundary", name)
+            if may_fail:
+                yield Move("refuse", name)
     elif seat.role is Role.FOLLOWING:
         if _can_sync(model, state, name):
             yield Move("sync", name)
@@ -366,6 +368,14 @@ def _boundary(world: World, move: Move) -> None:
     world.feed(move.who, s.Boundary(decision, window, move.what != "no slack", successor))
 
 
+def _refuse(world: World, move: Move) -> None:
+    """A task of the bot does not end."""
+    world.crashes -= 1
+    order = world.seat(move.who).order
+    assert order is not None
+    world.feed(move.who, s.YieldRefused(order.order, "task reader"))
+
+
 def _fell(world: World, move: Move) -> None:
     world.crashes -= 1
     world.fails(move.who)
@@ -442,6 +452,7 @@ _MAKE: dict[str, Callable[[World, Move], None]] = {
     "look": _look,
     "vacant": _vacant,
     "boundary": _boundary,
+    "refuse": _refuse,
     "fell": _fell,
     "unreadable": _unreadable,
     "hang": _hang,

@@ -56,6 +56,8 @@ MESSAGES = [
 PARTS = [
     link.DescriptorsLeft,
     link.StateProblem,
+    link.TaskReport,
+    link.YieldReport,
     *(
         state_changes.StateChanges,
         state_changes.LostField,

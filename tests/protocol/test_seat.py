@@ -43,6 +43,7 @@ from neverblink.protocol.seat_events import (
     SuccessorTook,
     Suspects,
     TakeLease,
+    YieldRefused,
 )
 
 J, F, L, Y, R = Role.JOINING, Role.FOLLOWING, Role.LEADING, Role.YIELDING, Role.RETIRED
@@ -53,6 +54,7 @@ EVENTS: list[SeatEvent] = [
     Stale(),
     StreamUnreadable("odd"),
     Boundary(),
+    YieldRefused(5, "task reader"),
     Received(5, "old"),
     SuccessorTook("successor", 4),
     SuccessorDeclined(3),
@@ -234,6 +236,21 @@ ORDER = YieldTo(5, "successor", 2)
             L,
             [Hold(5, "decision enter")],
         ),
+        (
+            "waits for a task of the bot to end",
+            seat(L, order=ORDER),
+            Boundary(task="task reader, which must end first"),
+            L,
+            [Hold(5, "task reader, which must end first")],
+        ),
+        (
+            "refuses an order for a task that does not end",
+            seat(L, order=ORDER),
+            YieldRefused(5, "task reader"),
+            L,
+            [Hold(5, "task reader"), Cancel(5)],
+        ),
+        ("refuses no other order", seat(L, order=ORDER), YieldRefused(4, "task reader"), L, []),
         ("waits for a turn to end", seat(L, order=ORDER), Boundary(turn="on_tick"), L, [Hold(5, "on_tick")]),
         ("does not stop in a turn", seat(L, stopping=True), Boundary(turn="on_tick"), L, []),
         ("does not stop in a decision", seat(L, stopping=True), Boundary(decision="enter"), L, []),

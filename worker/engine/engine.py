@@ -15,13 +15,13 @@ import traceback
 from collections import deque
 from typing import Any
 
-from ...protocol import link, stream
+from ...protocol import duration, link, stream
 from ...protocol import seat_events as seat
 from ...protocol.assignment import Assignment
 from ...protocol.errors import NeverblinkError
 from ...protocol.feed_queue import FeedQueues
 from ...protocol.frame import Cause
-from ...protocol.seat import Seat
+from ...protocol.seat import Seat, what_holds
 from ...protocol.seat_events import Role, SeatCommand, SeatEvent
 from ...protocol.text import clean
 from ..io.output import report, report_exception
@@ -29,6 +29,7 @@ from ..io.release_dir import describe
 from ..journal.retention import JournalLimits
 from ..model.replica import Replica
 from ..model.table import StateError
+from ..model.task_declaration import TaskDeclaration, TaskError
 from ..model.verifier import VerificationFailed
 from ..replication.following import Following
 from ..replication.interfaces import WorkerIO
@@ -40,7 +41,7 @@ from .inbox_log import InboxLog
 from .leading import Leading, LeaseLost
 from .refresh import Refresh
 from .report_counters import ReportCounters
-from .turns import Bot, TurnStep
+from .turns import Bot, HookTimeout, TurnStep
 
 __all__ = ["Engine"]
 
@@ -50,6 +51,12 @@ _LEAD_PART = 25
 _LEAD_AT_MOST = 5_000_000
 """A leader wakes before a turn is due, by the time that waking and preparing take. This limits the lead to a part of
 the interval, and so the load of a core."""
+
+
+_DECLARING = ("on_start", "on_load", "on_lead")
+"""The handlers that may declare tasks."""
+_LOADING_COMMANDS = ("command state-restore", "command state-set")
+"""Turns in which `on_load` runs."""
 
 
 class Engine:
@@ -73,6 +80,7 @@ class Engine:
         self._counters = ReportCounters(self.seat, parts, io.descriptors.report, io.clock.mono)
         self.leading = Leading(me, bot, parts, self._counters, io)
         self.following = Following(me, hello.pid, self.seat, replica, io)
+        self.tasks = self.leading.tasks
         replica.cells.guard_by(self.leading.turns)
         self._inbox_log = InboxLog(replica.inbox, io.clock.mono)
         replica.cells.pace.clock = io.clock.mono
@@ -109,6 +117,10 @@ class Engine:
         self._has_led = False
         self._led = False
         """Whether this worker has led and `on_yield` has not run since."""
+        self._steps = 0
+        """How many steps have begun."""
+        self._stop_until = 0
+        """Until when a stop waits for the end of the bot's tasks, CLOCK_MONOTONIC ns; 0 before it waits."""
         self._alarms: dict[str, int] = {"heartbeat": 0}
         self._alarm_at = 0
         """When the first alarm is due."""
@@ -190,6 +202,8 @@ class Engine:
 
     def on_time(self) -> None:
         """Handle alarms that are due. Also called while a step runs."""
+        if self.tasks.dirty:
+            self._look_after_tasks()
         now = self._mono()
         if now < self._alarm_at:
             return
@@ -199,6 +213,8 @@ class Engine:
             del self._alarms[name]
             if name == "heartbeat":
                 self._heartbeat(now)
+            elif name == "tasks":
+                self._look_after_tasks()
             elif name != "refresh":
                 self.feed(seat.SeatTimerFired(name))
         self._alarm_at = min(self._alarms.values())
@@ -208,6 +224,7 @@ class Engine:
         if self.left is not None:
             # Only the first reason counts.
             return
+        self.tasks.end()
         reason = clean(reason)
         trace = clean("".join(traceback.format_exception(problem))) if problem is not None else ""
         if problem is not None:
@@ -228,7 +245,7 @@ class Engine:
     def next_step(self) -> TurnStep | None:
         """Return the next step of the bot's code, None when there is none now. Only while no step runs."""
         untouched, self._untouched = self._untouched, False
-        if not self._resting:
+        if not self._resting or self.tasks.dirty:
             self.on_time()
             if self.seat.role is Role.FOLLOWING:
                 self.following.pass_on()
@@ -258,6 +275,7 @@ class Engine:
                 self.fail("state", describe(problem), problem)
                 continue
             self._running = step
+            self._steps += 1
             return step
         return None
 
@@ -296,11 +314,13 @@ class Engine:
                 return
             if step.turn.kind != "stop":
                 if not self._resting:
+                    self._declared(step)
                     self._resting = self._has_only_turns()
                 if self._mono() >= self._alarm_at:
                     self.on_time()
                 return
         if step is self._refresh.running:
+            self._declared(step)
             self._refresh.done()
             self.following.refreshed(self._refresh.needs)
             return
@@ -312,11 +332,14 @@ class Engine:
                 self._io.tell(self._ready)
                 self.feed(seat.Started())
             case "on_load":
+                self._declared(step)
                 self._refresh.done()
                 self.following.refreshed(self._refresh.needs)
                 self._io.collect_garbage()
                 if self.seat.role is Role.FOLLOWING:
                     self._feed_all(self.following.loaded())
+            case "on_yielding":
+                self.leading.preparation.handler_ended(self._mono())
             case "on_retire" | "on_stop":
                 self._leave_now(self._leave)
             case _:
@@ -348,6 +371,13 @@ class Engine:
         if turn is not None:
             self.leading.turns.abandon()
         match step.name:
+            case "on_yielding":
+                # What it should have released may be gone already, and other code must remain deployable.
+                report(f"ERROR: neverblink: on_yielding {_how(problem, description)}; the handoff goes on")
+                report_exception(problem)
+                self.leading.preparation.handler_ended(
+                    self._mono(), f"on_yielding {_how(problem, description)}"
+                )
             case "on_yield":
                 # This worker is kept for a rollback now, and a failing hook must not end it.
                 report_exception(problem)
@@ -396,6 +426,7 @@ class Engine:
             and self._resume is None
             and self._first is None
             and not self.following.to_load
+            and not self.leading.preparation.order
         )
 
     def _next(self) -> TurnStep | None:
@@ -413,14 +444,52 @@ class Engine:
         if self._first is not None:
             step, self._first = self._first, None
             return step
-        if self.seat.role is Role.LEADING and (self.seat.order is not None or self.seat.stopping):
+        preparation = self.leading.preparation
+        if self.seat.role is Role.LEADING and (
+            self.seat.order is not None or self.seat.stopping or preparation.order
+        ):
             self.leading.serve()
-            boundary = self.leading.boundary(self.seat.order)
-            if boundary is not None:
-                self.feed(boundary)
+            step = self._approach_end()
+            if step is not None:
+                return step
             if self._leave is not None:
                 return self._last_step(self._leave)
+            if preparation.sealed:
+                return None
         return self.leading.next() if self.seat.role is Role.LEADING else None
+
+    def _approach_end(self) -> TurnStep | None:
+        """Yield or stop, if this is the moment; return what the bot's code has to do for it first."""
+        order, preparation, now = self.seat.order, self.leading.preparation, self._mono()
+        if preparation.order and (self.seat.stopping or order is None or order.order != preparation.order):
+            return self._lead_on(now)
+        if self.seat.stopping and not self._tasks_ended(now):
+            return None
+        boundary = self.leading.boundary(order)
+        if preparation.wants_handler:
+            return TurnStep("on_yielding", self.bot.call_yielding, within=preparation.begin_handler(now))
+        if preparation.order and order is not None:
+            if task := preparation.overdue(now):
+                within = duration.about(self.bot.yield_within)
+                # Two processes must never act as the leader.
+                self.feed(seat.YieldRefused(order.order, f"{task}, which did not end within {within}"))
+                return self._lead_on(now)
+            held = boundary is not None and what_holds(boundary, order)
+            in_window = boundary is not None and boundary.window and not order.force
+            if in_window or (held and preparation.sealed) or preparation.in_vain(now):
+                return self._lead_on(now)
+        if boundary is not None:
+            self.feed(boundary)
+        return None
+
+    def _lead_on(self, now: int) -> TurnStep | None:
+        """Lead on after a preparation to yield; return `on_lead` if the bot has to be told."""
+        again = self.leading.preparation.give_up(now)
+        self._announce()
+        if not again:
+            return None
+        self.led_before = True
+        return self.leading.lead_on()
 
     def _begin_leading(self, cause: Cause) -> None:
         self._resume = None
@@ -442,6 +511,73 @@ class Engine:
             self._begin_leading(self._resume)
         except NeverblinkError as problem:
             self.fail("state", problem.message)
+
+    # --- the bot's tasks --------------------------------------------------------------------------------------------
+
+    def declare_task(self, declaration: TaskDeclaration, loop: str = "") -> None:
+        """Add a task that runs as long as this process leads. `loop`: where a `join` loop declares it.
+
+        Raises `TaskError`.
+        """
+        handler = loop or self._declares(self._running)
+        if not handler or self.left is not None:
+            raise TaskError(
+                f"while_leading({declaration.name}) was called outside on_start, on_load and on_lead: call it there, "
+                "because the next process has to start the same tasks"
+            )
+        self.tasks.declare(declaration, handler, self._steps)
+
+    def end_tasks(self, within: float) -> bool:
+        """Before this process ends: wait for the bot's threads; return whether one still runs."""
+        self.tasks.end()
+        self.tasks.join(within)
+        return bool(self.tasks.running)
+
+    def release(self) -> None:
+        """Drop the lease of a worker that has left, once none of its tasks runs any more."""
+        if self.left is not None and not self.tasks.running:
+            self._io.lease.drop()
+
+    def _declares(self, step: TurnStep | None) -> str:
+        """The handler that runs in `step`, if it may declare tasks."""
+        if step is None:
+            return ""
+        if step.turn is not None and step.turn.name in _LOADING_COMMANDS:
+            return "on_load"
+        return step.name if step.name in _DECLARING else ""
+
+    def _declared(self, step: TurnStep) -> None:
+        """A handler that may declare tasks has returned."""
+        if not self.tasks:
+            return
+        if handler := self._declares(step):
+            self.tasks.declared(handler, self._steps)
+        if step.name == "on_lead":
+            self.tasks.begin()
+        if self.tasks.dirty:
+            self._look_after_tasks()
+
+    def _look_after_tasks(self) -> None:
+        changed = self.tasks.look()
+        if self.tasks.next_start:
+            self._arm("tasks", max(0, self.tasks.next_start - self._mono()))
+        if changed and self.left is None:
+            self._announce()
+
+    def _tasks_ended(self, now: int) -> bool:
+        """Before a stop: tell the tasks to end; return whether all have, or have had their time."""
+        if not self._stop_until:
+            self._stop_until = now + self.bot.yield_within
+            if self.tasks.end():
+                self._arm("tasks", self.bot.yield_within)
+        running = self.tasks.running
+        if running and now >= self._stop_until:
+            within = duration.about(self.bot.yield_within)
+            report(
+                f"ERROR: neverblink: {', '.join(running)} did not end within {within}; the bot stops all the same"
+            )
+            return True
+        return not running
 
     def _may_refresh(self) -> bool:
         """Whether the bot looks at the newest state now."""
@@ -608,7 +744,10 @@ class Engine:
             self.fail("yield", problem.message)
         finally:
             self.leading.writer.let_go()
-            self._io.lease.drop()
+            self.leading.preparation.clear()
+            # A process that fails keeps the lease while a thread of the bot still acts; see `release`.
+            if not self.tasks.running:
+                self._io.lease.drop()
 
     def _heartbeat(self, now: int) -> None:
         # Notices a step of the clock when it happens, even if ticks are far apart.
@@ -656,6 +795,12 @@ class Engine:
             return
         self.left = leave
         self.leading.writer.let_go()
-        self._io.lease.drop()
+        self.tasks.end()
+        self.release()
         self._io.tell(self._counters.report(done=True))
         self._io.expect_exit(1 if leave.how == "fail" else 0)
+
+
+def _how(problem: BaseException, description: str) -> str:
+    """How a handler ended that is not allowed to fail."""
+    return str(problem) if isinstance(problem, HookTimeout) else f"raised {description}"

@@ -25,8 +25,10 @@ from ..replication.publisher import StateStream
 from .bracing import Bracing
 from .command_turns import CommandAnswers, ReceivedCommand
 from .decision_log import DecisionLog
+from .lead_tasks import LeadTasks
 from .report_counters import ReportCounters
 from .turns import Bot, Turn, Turns, TurnStep
+from .yield_preparation import YieldPreparation
 
 __all__ = ["HEARTBEAT", "Leading", "LeaseLost"]
 
@@ -61,6 +63,9 @@ class Leading:
         self.turns = Turns(bot, parts, io)
         self.decisions = DecisionLog(parts, io, self._turn_seq)
         counters.next_tick = self.turns.next_tick
+        self.tasks = LeadTasks(io.clock, io.wake)
+        self.preparation = YieldPreparation(bot, self.tasks)
+        counters.tasks, counters.preparation = self.tasks, self.preparation
         self._bracing = Bracing(self._publisher, io.clock, io.final_frames)
         self._me = me
         self._bot = bot
@@ -130,22 +135,30 @@ class Leading:
             self._waiting = order.order, now
         # A bot that is always late never has slack, and the deployment may be meant to cure that.
         ignore_slack = now - self._waiting[1] > _SLACK_WITHIN
+        preparation = self.preparation
+        ignore_slack = ignore_slack or preparation.sealed
         boundary = seat.Boundary(
             decision=self.decisions.open_name,
-            window=self.turns.window_open(),
+            window=self.turns.window_open() or preparation.window(self._clock.wall()),
             slack=not self.writer.busy and (ignore_slack or self.turns.slack(self._bracing.needs(order))),
             successor=order is None
             or (self._publisher.caught_up(order.to) and not self._replica.inbox.unmet(order.to)),
+            task=preparation.waits(now),
         )
         if order is None or what_holds(boundary, order):
             return boundary
-        if not self._bracing.ready(order, now):
+        if not preparation.tasks_ended(order, now) or not self._bracing.ready(order, now):
             return None
         # Before the last frame, so that it does not lengthen the blackout.
         self._io.sockets.stop_accepting()
         # As before each turn: the successor must not get changes made outside a turn.
         self.turns.check_untouched()
-        return boundary
+        return boundary if preparation.ready() else None
+
+    def lead_on(self) -> TurnStep:
+        """The step of a leader that has prepared to yield, and leads on: `on_lead` again."""
+        turn = self.turns.lead_on_turn(lambda: self._bot.call_lead(()))
+        return TurnStep("on_lead", turn.call, turn)
 
     def send_final(self, to: str, order: int, deployment: int) -> bool:
         """Send the successor the final frame; return False when it cannot be reached."""
@@ -255,6 +268,9 @@ class Leading:
         if order is not None:
             # The order may wait for the end of this window.
             due = min(due, self.turns.window_closes() or due)
+            prepared = self.preparation.wake_at(now)
+            if prepared:
+                due = min(due, wall + prepared - now)
             if self._bracing.until:
                 return min(self._bracing.until, now + due - wall)
         return now + due - wall

@@ -9,6 +9,8 @@ from ...protocol.link import DescriptorsLeft, Doubt, Handed, Ready, Report
 from ...protocol.seat import Seat
 from ...protocol.seat_events import Role
 from ..replication.publisher import StateStream
+from .lead_tasks import LeadTasks
+from .yield_preparation import YieldPreparation
 
 __all__ = ["ReportCounters"]
 
@@ -39,6 +41,8 @@ class ReportCounters:
         self._first = False
         self.next_tick: Callable[[], int] = int
         """When the leader's next tick is due, CLOCK_MONOTONIC ns."""
+        self.tasks: LeadTasks | None = None
+        self.preparation: YieldPreparation | None = None
         self.ready: Ready | None = None
         """The report of the end of `on_start`, None before."""
 
@@ -136,4 +140,6 @@ class ReportCounters:
             turns=self.turns,
             unverified=replica.verifier.unverified(self._mono()) if seat.role is Role.LEADING else (),
             feeds=inbox.feeds.applied(),
+            tasks=self.tasks.report() if self.tasks and seat.role is Role.LEADING else (),
+            yielded=self.preparation.last if self.preparation is not None else None,
         )

@@ -13,6 +13,7 @@ from ..model.cells import StateError
 from ..model.decision import Recorder
 from ..model.feed_view import FeedViews
 from ..model.inbox import Inbox
+from ..model.task_declaration import declare
 from ..replication.interfaces import WorkerIO
 from .engine import Engine
 
@@ -53,6 +54,11 @@ class BotSession:
     @property
     def led_before(self) -> bool:
         return self._engine.led_before
+
+    def while_leading(
+        self, target: Any, args: tuple[Any, ...], name: str, on_end: str, loop: str = ""
+    ) -> None:
+        self._engine.declare_task(declare(target, args, name, on_end), loop)
 
     @property
     def recorder(self) -> Recorder:

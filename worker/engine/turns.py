@@ -60,7 +60,7 @@ from .command_turns import (
     decode_command,
 )
 
-__all__ = ["Bot", "Turn", "TurnStep", "Turns"]
+__all__ = ["Bot", "HookTimeout", "Turn", "TurnStep", "Turns"]
 
 
 MAX_FRAME = MAX_MESSAGE - 1024
@@ -75,6 +75,10 @@ _WITH_ALL: tuple[Kind, ...] = ("stop", "reset")
 _SLACK = 2_000_000
 """The free time needed for a handoff, ns, or a quarter of an interval if that is less. Many times what a handoff
 takes, so that it seldom makes a tick late."""
+
+
+class HookTimeout(Exception):
+    """A hook took longer than it may, and was cancelled."""
 
 
 class Bot(CommandableBot, Protocol):
@@ -94,6 +98,10 @@ class Bot(CommandableBot, Protocol):
     settings: SettingsCell
     derives: Literal["", "on_load", "on_state"]
     """Its handler that derives from the state what it keeps beside it."""
+    yields: bool
+    """It has an `on_yielding`."""
+    yield_within: int
+    """How long its tasks and `on_yielding` may take before this process lets go of the lease, ns."""
 
     def call_start(self) -> Any: ...
     def call_load(self, state: Any) -> Any: ...
@@ -103,6 +111,7 @@ class Bot(CommandableBot, Protocol):
     def call_event(self, event: Event) -> Any: ...
     def call_events(self, events: list[Event]) -> Any: ...
     def call_timer(self, timer: Timer) -> Any: ...
+    def call_yielding(self) -> Any: ...
     def call_yield(self) -> Any: ...
     def call_retire(self) -> Any: ...
     def call_stop(self) -> Any: ...
@@ -290,6 +299,10 @@ class Turns:
             # The loop has no tick soon in which it could look at the state and the decisions in doubt.
             turn.passed = self._for_loop(wall, wall, first=True)
         return turn
+
+    def lead_on_turn(self, call: Callable[[], Any]) -> Turn:
+        """`on_lead` in the same epoch, because a handoff was given up after `on_yielding` had run."""
+        return Turn("event", "on_lead", self._wall(), call)
 
     def stop_turn(self, call: Callable[[], Any]) -> Turn:
         return Turn("stop", "on_stop", self._wall(), call)
@@ -761,3 +774,5 @@ class TurnStep(msgspec.Struct):
     name: str
     call: Callable[[], Any]
     turn: Turn | None = None
+    within: int = 0
+    """How long a hook may take, ns; 0 for no bound."""

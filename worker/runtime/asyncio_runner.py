@@ -15,15 +15,17 @@ import contextvars
 import inspect
 import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from functools import partial
 from typing import Any, NoReturn
 
+from ...protocol import duration
 from ...protocol.errors import NeverblinkError
 from ...protocol.link import Stop
 from ..engine.engine import Engine
-from ..engine.turns import TurnStep
+from ..engine.turns import HookTimeout, TurnStep
 from ..io.output import report
 from ..io.precise_loop import PreciseLoop, default_policy_in_force
 from ..io.release_dir import describe
@@ -32,6 +34,10 @@ from .interfaces import Runtime
 
 __all__ = ["AsyncioRunner", "complain", "rest", "run_alone", "run_bot", "why_it_stopped"]
 
+_CANCELLED_WITHIN = 0.05
+_TASKS_EVERY = 0.002
+_TASKS_WITHIN = 2.0
+"""A process that leaves waits for the bot's tasks for this long, in seconds. Then its end is forced."""
 _AT_ONCE = 2
 """Steps in one call: `on_lead` and the first tick after it, or a tick and the turn after it."""
 
@@ -68,6 +74,14 @@ class AsyncioRunner:
             else:
                 # The bot's own tasks must run too, however busy it is with its turns.
                 await asyncio.sleep(0)
+        await self._end_tasks()
+
+    async def _end_tasks(self) -> None:
+        """Wait for the bot's tasks, which were told to end, so that another process can lead."""
+        until = time.monotonic() + _TASKS_WITHIN
+        while self._engine.tasks.running and time.monotonic() < until:  # noqa: ASYNC110 - threads end too
+            await asyncio.sleep(_TASKS_EVERY)
+        self._engine.release()
 
     def _advance(self, call: Callable[[TurnStep], Awaitable[Any] | None]) -> bool:
         """Do what is due; return whether there is nothing to do until input arrives or the alarm fires."""
@@ -114,6 +128,8 @@ class AsyncioRunner:
                 # It may wait forever, so it is cancelled when the worker is ordered to leave.
                 self._starting = asyncio.ensure_future(value)
                 returned = await self._starting
+            elif step.within:
+                returned = await _bounded(value, step.within)
             else:
                 returned = await value
         except BaseException as problem:
@@ -176,6 +192,18 @@ class AsyncioRunner:
             self._runtime.ring_at(self._engine.wake_at(), 0)
             if self._starting is not None and self._engine.leaves:
                 self._starting.cancel()
+
+
+async def _bounded(value: Awaitable[Any], within: int) -> Any:
+    """The result of a hook that is cancelled after `within` ns. Raises `HookTimeout`."""
+    hook = asyncio.ensure_future(value)
+    await asyncio.wait({hook}, timeout=within / 1e9)
+    if hook.done():
+        return hook.result()
+    hook.cancel()
+    # It may refuse to end.
+    await asyncio.wait({hook}, timeout=_CANCELLED_WITHIN)
+    raise HookTimeout(f"took longer than {duration.about(within)} and was cancelled")
 
 
 def rest(engine: Engine, runtime: Runtime) -> bool:

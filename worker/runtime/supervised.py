@@ -62,6 +62,8 @@ SUPERVISOR = "supervisor.sock"
 """The supervisor's socket in the home's `run/`."""
 
 _LINGER_MS = 500
+_TASKS_WITHIN = 2.0
+"""How long a process that ends waits for each thread of the bot, in seconds."""
 _LOOK_EVERY = 1_000_000_000
 """How often the worker checks that its files still exist, ns."""
 
@@ -222,6 +224,8 @@ class SupervisedRuntime:
         return came
 
     def close(self) -> None:
+        # If a thread of the bot still acts, the kernel frees the lease at the end of the process.
+        acting = self._listener is not None and self._listener.end_tasks(_TASKS_WITHIN)
         reactor = self._reactor
         if reactor is not None:
             reactor.remove_reader(self._connection.fd)
@@ -249,7 +253,8 @@ class SupervisedRuntime:
         try:
             self.journal.close()
         finally:
-            self.lease.close()
+            if not acting:
+                self.lease.close()
             if self._mark is not None:
                 self._mark.close()
 

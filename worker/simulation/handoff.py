@@ -155,6 +155,7 @@ class SimulatedHandoff:
             case Report():
                 ready = message.role != "joining" or self._processes[worker].ready
                 self._feed(terms.Seen(worker, message.role, message.loaded, ready))
+                self._check_tasks(worker, message)
             case Rehearsed(rollback=rollback):
                 self.rollback = rollback
             case Holding(reason=reason):
@@ -167,6 +168,12 @@ class SimulatedHandoff:
                 self._feed(terms.CannotRead(worker, reason))
             case _:
                 pass
+
+    def _check_tasks(self, worker: str, report: Report) -> None:
+        """Roll back new code whose task counts as unhealthy."""
+        unhealthy = next((task for task in report.tasks if task.state == "unhealthy"), None)
+        if unhealthy is not None and self.phase is Phase.PROBATION and worker == self._machine.new:
+            self.revert(unhealthy.text)
 
     def _feed(self, event: HandoffEvent) -> None:
         for command in self._machine.step(event):

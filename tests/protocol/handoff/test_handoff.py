@@ -286,6 +286,22 @@ YIELD, BACK, CANCEL = (
             P.ABORTED,
             [Dismiss("new"), Finish(P.ABORTED, NO_BOUNDARY, "old")],
         ),
+        (
+            "ends when the old worker cannot yield",
+            handoff(P.WAITING),
+            Withdrawn("old", 10),
+            P.ABORTED,
+            [Dismiss("new"), Finish(P.ABORTED, NO_BOUNDARY, "old")],
+        ),
+        ("believes no other refusal", handoff(P.WAITING), Withdrawn("old", 9), P.WAITING, []),
+        (
+            "kills a new worker that cannot yield back",
+            handoff(P.REVERTING),
+            Withdrawn("new", 11),
+            P.REVERTING,
+            [Kill("new", "it could not yield for the rollback")],
+        ),
+        ("kills none for another order", handoff(P.REVERTING), Withdrawn("new", 10), P.REVERTING, []),
         ("believes no other confirmation", handoff(P.CANCELLING), Withdrawn("old", 9), P.CANCELLING, []),
         (
             "sees that a cancellation came too late",

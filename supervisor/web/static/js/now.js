@@ -83,6 +83,9 @@ export function now() {
     if (status.journal?.failing) warnings.push(["bad", `The journal cannot be written: ${status.journal.failing}`]);
     for (const item of status.problems ?? []) warnings.push(["bad", `State field ${item.path} does not read back as it was written: expected ${item.expected}, found ${item.found}. ${item.mend}`]);
     if (status.unverified?.length) warnings.push(["warn", `State not read back: ${status.unverified.join(", ")}. This takes longer than the time between two turns.`]);
+    for (const item of (status.tasks ?? []).filter((task) => !["running", "starting"].includes(task.state))) {
+      warnings.push([item.state === "unhealthy" ? "bad" : "warn", `${item.kind === "thread" ? "Thread" : "Task"} ${item.name} is ${item.state} since ${when(item.since)}${item.error ? `: ${item.error}` : ""}${item.row > 1 ? `, ${count(item.row)} times in a row` : ""}`]);
+    }
     const lost = [["refused", "events refused (inbox full)"], ["discarded", "events dropped (inbox full)"], ["missing", `numbers missing, last ${status.inbox?.gap}`]].filter(([key]) => status.inbox?.[key]);
     if (lost.length) warnings.push(["warn", `Inbox, since the worker started: ${lost.map(([key, text]) => `${count(status.inbox[key])} ${text}`).join(", ")}`]);
     if (status.lock) warnings.push(["warn", `Deployments are locked by ${status.lock.who || "an operator"}: ${status.lock.why}`]);
