@@ -35,11 +35,18 @@ class Codec(Generic[T]):
 
     `encode` gets a value and returns data that msgspec encodes: numbers, text, bytes, lists, dicts, Structs. `decode`
     gets that data and returns an equal value. With `wire`, the data is decoded as that type first: `decode` gets a
-    Struct instead of a dict. Raises `CodecError` for arguments that cannot be a codec.
+    Struct instead of a dict. With `frozen`, values of the class never change in place, so rows of a Table may have
+    them. Raises `CodecError` for arguments that cannot be a codec.
     """
 
     def __init__(
-        self, type: type[T], encode: Callable[[T], Any], decode: Callable[[Any], T], *, wire: Any = Any
+        self,
+        type: type[T],
+        encode: Callable[[T], Any],
+        decode: Callable[[Any], T],
+        *,
+        wire: Any = Any,
+        frozen: bool = False,
     ) -> None:
         name = getattr(type, "__name__", None) or repr(type)
         if not isinstance(cast("object", type), _class):
@@ -67,6 +74,7 @@ class Codec(Generic[T]):
         self.encode = encode
         self.decode = decode
         self.wire = wire
+        self.frozen = frozen
         self.equal: Callable[[Any, Any], bool] = _equal
         """Whether a value is what was read back of it, as far as the values themselves tell; else their bytes do."""
 
@@ -81,6 +89,7 @@ class Codec(Generic[T]):
             decode=_reported(self.decode, name, "decode"),
             equal=self.equal,
             subclasses=True,
+            frozen=self.frozen,
         )
 
 
@@ -105,6 +114,8 @@ class BoundCodec:
     """Whether a value is what was read back of it. Not called for collections, whose items are compared one by one."""
     subclasses: bool = False
     """Whether `encode` also takes values of a subclass."""
+    frozen: bool = False
+    """Whether its values never change in place."""
 
 
 def _equal(one: Any, other: Any) -> bool:

@@ -103,21 +103,27 @@ def _equal_arrays(one: Any, other: Any) -> bool:
 def _scalar(cls: type[Any]) -> BoundCodec:
     name = f"np.{cls.__name__}"
     if cls is np.datetime64 or cls is np.timedelta64:
-        return BoundCodec(name, cls, tuple[str, int], _from_time, _to_time, _equal_scalars)
+        return BoundCodec(name, cls, tuple[str, int], _from_time, _to_time, _equal_scalars, frozen=True)
     try:
         kind = np.dtype(cls).kind if cls not in _ABSTRACT else ""
     except TypeError:
         kind = ""
     if kind == "c" and cls is not np.clongdouble:
         return BoundCodec(
-            name, cls, tuple[float, float], _from_complex, lambda parts: cls(complex(*parts)), _equal_scalars
+            name,
+            cls,
+            tuple[float, float],
+            _from_complex,
+            lambda parts: cls(complex(*parts)),
+            _equal_scalars,
+            frozen=True,
         )
     plain = {"b": bool, "i": int, "u": int, "f": float, "U": str, "S": bytes}.get(kind)
     if plain is None or cls is np.longdouble:
         raise CodecError(
             f"{name} has no codec: declare one of numpy's exact types, such as np.float64, or np.ndarray"
         )
-    return BoundCodec(name, cls, plain, cast("Callable[[Any], Any]", plain), cls, _equal_scalars)
+    return BoundCodec(name, cls, plain, cast("Callable[[Any], Any]", plain), cls, _equal_scalars, frozen=True)
 
 
 _ABSTRACT: frozenset[Any] = frozenset(

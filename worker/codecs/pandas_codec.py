@@ -38,10 +38,18 @@ def bind(hint: Any, default: Any) -> BoundCodec | None:
     cls: Any = class_of(hint)
     if cls is pd.Timestamp:
         return BoundCodec(
-            "pandas Timestamp", cls, tuple[int, str, str | None], _from_timestamp, _to_timestamp, _equal
+            "pandas Timestamp",
+            cls,
+            tuple[int, str, str | None],
+            _from_timestamp,
+            _to_timestamp,
+            _equal,
+            frozen=True,
         )
     if cls is pd.Timedelta:
-        return BoundCodec("pandas Timedelta", cls, tuple[int, str], _from_timedelta, _to_timedelta, _equal)
+        return BoundCodec(
+            "pandas Timedelta", cls, tuple[int, str], _from_timedelta, _to_timedelta, _equal, frozen=True
+        )
     if cls is None or cls.__module__.partition(".")[0] != "pandas":
         return None
     if cls is not pd.DataFrame and cls is not pd.Series:

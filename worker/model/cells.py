@@ -67,13 +67,19 @@ class Cells:
         self.pace = CellPace()
         """When Cells are encoded that say how often they may be."""
         self._encoders = tuple(map(self._encoder, self.shape.cells))
-        self._all_hooks = TypeHooks.of_all([cell.hooks for cell in self.shape.cells], codecs)
+        self._all_hooks = TypeHooks.of_all(
+            [part.hooks for part in (*self.shape.cells, *self.shape.tables)], codecs
+        )
         self.held_names = tuple(cell.name for cell in self.shape.cells if cell.held is not None)
         """The cells that are a `Cell`: only their own word tells that they changed."""
         self._plain = all(encoder is self._encode for encoder in self._encoders)
         """No cell needs an encoder of its own."""
         self.reader = ChangesReader(self.shape, version)
-        self._rows = {table.name: RowEncoder(self._encode) for table in self.shape.tables}
+        self._row_encode = {
+            table.name: table.hooks.encode if table.hooks.bound else self._encode
+            for table in self.shape.tables
+        }
+        self._rows = {name: RowEncoder(encode) for name, encode in self._row_encode.items()}
         self._index = {name: index for index, name in enumerate(self._names)}
         self._tables = {table.name: table for table in self.shape.tables}
         self.table_names = frozenset(self._tables)
@@ -266,7 +272,8 @@ class Cells:
     def row_read_back(self, table: str, key: Any, row: Any) -> tuple[Any, Any]:
         """What another process reads of a row. Raises what is `UNDECODABLE` or `NOT_ENCODABLE`."""
         field = self._tables[table]
-        return field.decode_key(self._encode(key)), field.decode_row(self._encode(row))
+        encode = self._row_encode[table]
+        return field.decode_key(encode(key)), field.decode_row(encode(row))
 
     def check(self, changes: Changes) -> None:
         """Decode `changes` with types; raise `StateUnreadable` if another process could not read them.
@@ -299,7 +306,7 @@ class Cells:
     def rows(self, state: Any, table: str, keys: Iterable[Any]) -> list[tuple[bytes, bytes]]:
         """The present rows of a table at `keys`, encoded; keys that were deleted are left out."""
         found: dict[Any, Any] = getattr(state, self._tables[table].attr)
-        encode = self._encode
+        encode = self._row_encode[table]
         return [(encode(key), encode(found[key])) for key in keys if key in found]
 
     # --- the follower's side ---
@@ -367,10 +374,9 @@ class Cells:
 
     def size_of_changes(self, state: Any) -> int:
         """How many bytes of `state` differ from the last boundary, about."""
-        encode = self._encode
         size = sum(len(new) for new, old in zip(self._encoded(state), self._last, strict=True) if new != old)
         for field in self.shape.tables:
-            table = self._table(state, field)
+            table, encode = self._table(state, field), self._row_encode[field.name]
             size += sum(len(encode(key)) + len(encode(table.get(key))) for key in table.touched)
         return size
 
@@ -380,7 +386,7 @@ class Cells:
         """The whole state, each table as one cell, because that replaces the rows that a follower may have."""
         tables = {field.name: self._table(state, field) for field in self.shape.tables}
         whole = dict(zip(self._names, cells, strict=True))
-        whole |= {name: self._encode(dict(table)) for name, table in tables.items()}
+        whole |= {name: self._row_encode[name](dict(table)) for name, table in tables.items()}
         self.settle(state)
         return Changes(whole, {})
 

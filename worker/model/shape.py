@@ -66,6 +66,8 @@ class TableField:
     decode_row: Callable[[bytes], Any]
     decode_all: Callable[[bytes], dict[Any, Any]]
     """Decodes one map of all rows: in another release the field may be a plain dict."""
+    hooks: TypeHooks
+    """The codecs of its types, and how its keys and rows are encoded."""
 
 
 class Shape:
@@ -175,9 +177,19 @@ class Shape:
                 field.name,
             )
         key_type, row_type = args
-        check_row_type(key_type, field.name, part="key")
-        check_row_type(row_type, field.name)
-        hooks = TypeHooks(types.GenericAlias(dict, (key_type, row_type)))
+        problem = None
+        frozen: dict[type[Any], bool] = {}
+        hooks = TypeHooks(Any)
+        try:
+            hooks = TypeHooks(types.GenericAlias(dict, (key_type, row_type)), self._codecs)
+            frozen = {codec.cls: codec.frozen for codec in hooks.bound.values()}
+        except CodecError as found:
+            problem = found
+        # First, because its message says more of a type without a codec.
+        check_row_type(key_type, field.name, part="key", codecs=frozen)
+        check_row_type(row_type, field.name, codecs=frozen)
+        if problem is not None:
+            raise StateTypeError(f"state type {self.name}: table {field.name}: {problem.message}", field.name)
         return _table_field(field.encode_name, field.name, key_type, row_type, hooks)
 
     def _hooks(self, info: inspect.Type, hint: Any, field: str, default: Any = None) -> TypeHooks:
@@ -206,7 +218,8 @@ class Shape:
         for field in info.fields:
             if field.name in tables:
                 kinds = (_describe(inspect.type_info(arg), ()) for arg in typing.get_args(hints[field.name]))
-                parts.append(f"{field.encode_name}:table({','.join(kinds)})")
+                described = f"{field.encode_name}:table({','.join(kinds)})"
+                parts.append(described + _describe_codecs(tables[field.name].hooks))
                 continue
             cell = cells[field.name]
             if cell.held is not None:
@@ -234,6 +247,7 @@ def _table_field(name: str, attr: str, key_type: Any, row_type: Any, hooks: Type
         hooks.decoder(key_type),
         hooks.decoder(row_type),
         hooks.decoder(types.GenericAlias(dict, (key_type, row_type))),
+        hooks,
     )
 
 

@@ -44,9 +44,9 @@ _SIMPLE: dict[str, dict[str, Any]] = {
 
 def state_schema(shape: Shape) -> dict[str, Any]:
     """The schema of a state: an object with a property for each cell and table, or what its single cell is."""
-    writer = _SchemaWriter({codec.cls: [] for cell in shape.cells for codec in cell.hooks.bound.values()})
-    for codec in (codec for cell in shape.cells for codec in cell.hooks.bound.values()):
-        writer.wires[codec.cls].append(codec.wire)
+    writer = _SchemaWriter({})
+    for codec in (codec for part in (*shape.cells, *shape.tables) for codec in part.hooks.bound.values()):
+        writer.wires.setdefault(codec.cls, []).append(codec.wire)
     info = inspect.type_info(shape.type)
     if isinstance(info, (inspect.StructType, inspect.DataclassType)):
         hints = typing.get_type_hints(info.cls, include_extras=True)

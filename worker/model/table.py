@@ -207,17 +207,20 @@ class Table(dict[K, V]):
 
 
 _write: Callable[[Any, Any, Any], None] = dict[Any, Any].__setitem__
+_NO_CODECS: Mapping[type[Any], bool] = {}
 
 
-def check_row_type(row_type: Any, table: str = "", part: str = "row") -> None:
+def check_row_type(
+    row_type: Any, table: str = "", part: str = "row", codecs: Mapping[type[Any], bool] = _NO_CODECS
+) -> None:
     """Raise `RowTypeError` unless every value of `row_type` is immutable all the way down.
 
     The message names the row type (or, with `part`, the key's), the field, why it is refused and what to write
-    instead.
+    instead. `codecs` are the classes that have a codec, and whether that says that their values never change.
     """
     root = getattr(row_type, "__name__", None) or str(row_type)
     where = f"table {table}: {part} type {root}" if table else f"{part} type {root}"
-    found = _mutable(inspect.type_info(row_type), (), set())
+    found = _mutable(inspect.type_info(row_type), (), set(), codecs)
     if found is None:
         return
     path, what, mend = found
@@ -252,16 +255,18 @@ _CONTAINERS = {
 _Found = tuple[tuple[str, ...], str, str]
 
 
-def _mutable(info: inspect.Type, path: tuple[str, ...], seen: set[type]) -> _Found | None:
+def _mutable(
+    info: inspect.Type, path: tuple[str, ...], seen: set[type], codecs: Mapping[type[Any], bool]
+) -> _Found | None:
     """The first part of a type that is mutable: its path, what it is, and the mend."""
     # Compared by name, because later versions of msgspec have more kinds than the oldest version we support.
     kind = type(info).__name__
     if isinstance(info, inspect.Metadata):
-        return _mutable(info.type, path, seen)
+        return _mutable(info.type, path, seen, codecs)
     if kind in _SCALARS:
         return None
     if isinstance(info, (inspect.StructType, inspect.DataclassType, inspect.NamedTupleType)):
-        return _mutable_record(info, path, seen)
+        return _mutable_record(info, path, seen, codecs)
     parts: Iterable[inspect.Type]
     if isinstance(info, inspect.UnionType):
         parts = info.types
@@ -274,9 +279,24 @@ def _mutable(info: inspect.Type, path: tuple[str, ...], seen: set[type]) -> _Fou
     elif kind in _CONTAINERS:
         return path, *_CONTAINERS[kind]
     else:
-        name = getattr(getattr(info, "cls", None), "__name__", kind)
-        return path, f"{name}, a type msgspec does not know", "write a frozen msgspec.Struct"
-    return next((found for part in parts if (found := _mutable(part, path, seen))), None)
+        return _mutable_custom(getattr(info, "cls", None), kind, path, codecs)
+    return next((found for part in parts if (found := _mutable(part, path, seen, codecs))), None)
+
+
+def _mutable_custom(
+    cls: Any, kind: str, path: tuple[str, ...], codecs: Mapping[type[Any], bool]
+) -> _Found | None:
+    """A class that msgspec does not know: its codec decides."""
+    frozen = codecs.get(cls)
+    if frozen:
+        return None
+    name = getattr(cls, "__name__", kind)
+    codec = f"codecs = [Codec({name}, encode, decode, frozen=True)]"
+    if frozen is None:
+        mend = f"write a frozen msgspec.Struct, or say how its values are encoded, and that they never change: {codec}"
+        return path, f"{name}, a type msgspec does not know", mend
+    mend = f"write a tuple or a frozen msgspec.Struct, or, where no code changes it in place, {codec}"
+    return path, f"a {name}, whose codec does not say that it never changes", mend
 
 
 def is_frozen(cls: type) -> bool:
@@ -292,6 +312,7 @@ def _mutable_record(
     info: inspect.StructType | inspect.DataclassType | inspect.NamedTupleType,
     path: tuple[str, ...],
     seen: set[type],
+    codecs: Mapping[type[Any], bool],
 ) -> _Found | None:
     cls = info.cls
     if cls in seen:
@@ -305,6 +326,6 @@ def _mutable_record(
             return path, f"the attrs class {name}", f"write @attrs.frozen on {name}"
         return path, f"the dataclass {name}", f"write @dataclass(frozen=True) on {name}"
     for field in info.fields:
-        if found := _mutable(field.type, (*path, field.name), seen):
+        if found := _mutable(field.type, (*path, field.name), seen, codecs):
             return found
     return None

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from neverblink.worker import Codec
+from neverblink.worker import Codec, Table
 from neverblink.worker.codecs.numpy_codec import bind
-from neverblink.worker.model.cells import Cells, StateError, StateUnreadable
+from neverblink.worker.model.cells import Cells, RowTypeError, StateError, StateUnreadable
 from neverblink.worker.model.shape import Shape, StateTypeError
 
 from ...hypothesis_profile import examples
@@ -67,6 +67,30 @@ def test_an_array_keeps_dtype_shape_and_order_and_can_be_written(array: Any) -> 
     assert found.flags.writeable
     assert found.flags.owndata or found.base is not None
     found[...] = found.copy()
+
+
+class Quote(msgspec.Struct, frozen=True):
+    price: np.float64
+    at: np.datetime64
+
+
+class Quotes(msgspec.Struct):
+    quotes: Table[np.int64, Quote] = msgspec.field(default_factory=Table)
+
+
+def test_scalars_may_be_in_the_rows_of_a_table_and_arrays_may_not() -> None:
+    leader, follower = Cells(Quotes), Cells(Quotes)
+    state = leader.fresh()
+    twin = follower.load(leader.root(state))
+    state.quotes[np.int64(7)] = Quote(np.float64(0.1), np.datetime64(5, "ms"))
+    follower.apply(twin, leader.collect(state))
+    ((key, row),) = twin.quotes.items()
+    assert (type(key), key, type(row.price), row) == (np.int64, 7, np.float64, state.quotes[np.int64(7)])
+    arrays_in_rows = msgspec.defstruct(
+        "Book", [("rows", Table[str, NDArray[np.float64]], msgspec.field(default_factory=Table))]
+    )
+    with pytest.raises(RowTypeError, match=r"table rows: .*ndarray, whose codec does not say that it never"):
+        Cells(arrays_in_rows)
 
 
 def test_an_array_inside_of_other_values_is_found_by_its_declared_type() -> None:
