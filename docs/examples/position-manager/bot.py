@@ -1,4 +1,4 @@
-"""A position manager: it guards positions that somebody else opens, with stops, trailing stops and time exits.
+"""A position manager: it guards positions that a trader opens, with stops, trailing stops and time exits.
 
 Three threads ask the exchange for fills, prices and open positions, in the process that leads and in no other. They put
 what they learn into the inbox; only turns change the book and send orders.
@@ -75,7 +75,7 @@ class PositionManager(Worker[Book]):
             book.positions[fill.position] = Position(fill.market, fill.size, fill.price, fill.price, fill.at)
             self.set_timer(f"expire {fill.position}", at=fill.at + self.settings.max_age * SECOND)
         elif fill.position in book.positions and fill.position not in book.unanswered:
-            print(f"{fill.position} was closed by somebody else")
+            print(f"{fill.position} was not closed by this bot")
             self.forget(fill.position)
 
     def compare(self, account: Account) -> None:
