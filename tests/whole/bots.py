@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from textwrap import dedent, indent
 
-__all__ = ["COUNT", "COUNTER", "bot", "loop", "waits"]
+__all__ = ["COUNT", "COUNTER", "STEADY", "bot", "loop", "waits"]
 
 _HEAD = """\
 import asyncio
@@ -77,3 +77,8 @@ def loop(source: str) -> str:
 
 
 COUNTER = bot()
+STEADY = bot(tick="50ms")
+"""The same at a tick that a busy machine keeps: for a test that no tick may be missed in, and not about short ticks.
+
+A machine may not run a process for some 20 ms. In a handoff that is two ticks of 10 ms, which no worker runs.
+"""

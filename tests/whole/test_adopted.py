@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from .bots import bot
+from .bots import STEADY
 from .live import CliProcess, Live
 from .test_killed import decides, end, ticking
-
-COUNTER = bot(tick="50ms")
 
 
 def test_a_restarted_supervisor_reports_everything_that_the_previous_one_did(live: Live) -> None:
@@ -34,15 +32,15 @@ def test_a_restarted_supervisor_reports_everything_that_the_previous_one_did(liv
 
 
 def test_a_bot_can_be_deployed_to_after_a_while_without_a_supervisor(live: Live) -> None:
-    code = live.code("v0", COUNTER)
+    code = live.code("v0", STEADY)
     up: CliProcess = live.up(code)
-    live.deploy(live.code("v1", f"{COUNTER}# 1\n"))
+    live.deploy(live.code("v1", f"{STEADY}# 1\n"))
     end(up)
     ticking(live)
     # The project has the first code; the running bot keeps the second.
     live.up(code)
     assert live.status()["release"] == (live.home / "releases" / "current").readlink().name
-    live.deploy(live.code("v2", f"{COUNTER}# 2\n"))
+    live.deploy(live.code("v2", f"{STEADY}# 2\n"))
     live.ask("rollback", wait=True)
     live.down()
     report = live.audit()

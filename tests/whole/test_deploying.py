@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from .bots import COUNTER, bot, waits
+from .bots import STEADY, bot, waits
 from .live import Live, one_line, unbroken
 
 
 def test_a_second_deploy_is_refused_with_the_id_of_the_first_and_replace_supersedes_it(live: Live) -> None:
-    live.up(live.code("v0", COUNTER))
+    live.up(live.code("v0", STEADY))
     first = live.start("deploy", live.code("v1", waits("on_start", live.tmp / "never")), "--json")
     number = _spawned(live)
-    second = live.code("v2", f"{COUNTER}# 2\n")
+    second = live.code("v2", f"{STEADY}# 2\n")
     refused = live.run("deploy", second)
     assert refused.code == 5, refused
     assert f"deployment {number}" in one_line(refused)
@@ -27,7 +27,7 @@ def test_a_second_deploy_is_refused_with_the_id_of_the_first_and_replace_superse
 
 
 def test_ctrl_c_cancels_the_deployment_and_leaves_the_bot_running(live: Live) -> None:
-    live.up(live.code("v0", COUNTER))
+    live.up(live.code("v0", STEADY))
     deploy = live.start("deploy", live.code("v1", waits("on_start", live.tmp / "never")))
     _spawned(live)
     deploy.interrupt()
@@ -37,7 +37,7 @@ def test_ctrl_c_cancels_the_deployment_and_leaves_the_bot_running(live: Live) ->
     assert "Traceback" not in cancelled.out + cancelled.err
     live.ticks_on()
     # In a probation, cancelling is a rollback.
-    second = live.start("deploy", live.code("v2", COUNTER, probation="30s"), "--json")
+    second = live.start("deploy", live.code("v2", STEADY, probation="30s"), "--json")
     live.phase(2, "probation")
     second.interrupt()
     back = second.ends()
@@ -51,8 +51,8 @@ def test_ctrl_c_cancels_the_deployment_and_leaves_the_bot_running(live: Live) ->
 
 
 def test_no_wait_returns_a_deployment_number_that_history_accepts(live: Live) -> None:
-    live.up(live.code("v0", COUNTER))
-    begun = live.run("deploy", live.code("v1", COUNTER), "--no-wait", "-m", "a reason", "--json")
+    live.up(live.code("v0", STEADY))
+    begun = live.run("deploy", live.code("v1", STEADY), "--no-wait", "-m", "a reason", "--json")
     assert begun.code == 0, begun
     number = begun.json["deployment"]
     assert live.ended(number)["outcome"] == "done"
@@ -63,9 +63,9 @@ def test_no_wait_returns_a_deployment_number_that_history_accepts(live: Live) ->
 
 
 def test_a_dry_run_rehearses_on_the_live_state_without_a_handoff(live: Live) -> None:
-    live.up(live.code("v0", COUNTER))
+    live.up(live.code("v0", STEADY))
     before = live.status()
-    rehearsed = live.run("deploy", live.code("v1", COUNTER), "--dry-run", "--json")
+    rehearsed = live.run("deploy", live.code("v1", STEADY), "--dry-run", "--json")
     assert rehearsed.code == 0, rehearsed
     assert rehearsed.json["outcome"] == "rehearsed"
     assert rehearsed.json["rollback"] == "newest"

@@ -19,7 +19,7 @@ STOP = """
     def on_stop(self):
         say(f"stopped {os.getpid()}")
     """
-STOPS = bot(STOP)
+STOPS = bot(STOP, tick="50ms")
 
 
 def test_down_leaves_nothing_behind_after_deployments_of_every_outcome(live: Live) -> None:
@@ -52,7 +52,7 @@ def test_when_down_returns_nothing_runs_and_the_bot_can_be_started_again(live: L
 def test_down_during_a_deployment_stops_the_bot_once_and_leaves_nothing(live: Live, phase: str) -> None:
     up = live.up(live.code("v0", STOPS))
     hook = {"preparing": "on_start", "rehearsing": "on_load"}.get(phase)
-    source = waits(hook, live.tmp / "never", STOP) if hook else STOPS
+    source = waits(hook, live.tmp / "never", STOP, tick="50ms") if hook else STOPS
     number = live.begin(live.code("v1", source, probation="30s"))
     if hook:
         live.prints("waits")

@@ -5,22 +5,19 @@ from __future__ import annotations
 import pytest
 
 from ..matrix import cases
-from .bots import bot, loop
+from .bots import STEADY, loop
 from .live import Live, unbroken
 
-# A busy machine may not run a process for longer than a tick of 10 ms, which costs one when it happens in a handoff.
-TICK = "50ms"
-CLASS = bot(tick=TICK)
 PLAIN = loop(
-    f"""
+    """
     def main():
-        loop = join(Book, tick="{TICK}")
+        loop = join(Book, tick="50ms")
         for tick in loop:
             tick.state.ticks += 1
-            say(f"tick {{tick.seq}}")
+            say(f"tick {tick.seq}")
             for command in tick.commands:
-                tick.answers[command.key] = {{"pid": os.getpid(), "ticks": tick.state.ticks}}
-        say(f"over {{loop.stopped}}")
+                tick.answers[command.key] = {"pid": os.getpid(), "ticks": tick.state.ticks}
+        say(f"over {loop.stopped}")
     """
 )
 ASYNC = PLAIN.replace("def main", "async def main").replace("for tick in", "async for tick in")
@@ -35,10 +32,10 @@ def mistaken(file):
 
 @pytest.mark.parametrize("source", cases([PLAIN, ASYNC], PLAIN), ids=["for", "async for"])
 def test_a_loop_hands_over_like_the_class_and_knows_a_stop_from_a_retirement(live: Live, source: str) -> None:
-    live.up(live.code("class0", CLASS))
+    live.up(live.code("class0", STEADY))
     live.deploy(live.code("loop1", source, target="main"), change_bot=True)
     live.deploy(live.code("loop2", f"{source}# 2\n", target="main"), change_bot=True)
-    live.deploy(live.code("class3", f"{CLASS}# 3\n"), change_bot=True)
+    live.deploy(live.code("class3", f"{STEADY}# 3\n"), change_bot=True)
     live.deploy(live.code("loop4", f"{source}# 4\n", target="main"), change_bot=True)
     counted = live.book()["ticks"]
     live.down()

@@ -13,14 +13,14 @@ from neverblink.protocol.lease import decode_file
 from ..chaos.nemesis_home import cut_power
 from ..matrix import cases
 from ..processes import wait_for_end
-from .bots import COUNTER, bot
+from .bots import STEADY, bot
 from .live import Live, unbroken
 
 
 def test_a_rollback_in_the_probation_returns_to_the_old_process_with_the_newest_state(live: Live) -> None:
-    live.up(live.code("v0", COUNTER))
+    live.up(live.code("v0", STEADY))
     old = live.status()
-    deploy = live.start("deploy", live.code("v1", COUNTER, probation="30s"), "--json")
+    deploy = live.start("deploy", live.code("v1", STEADY, probation="30s"), "--json")
     live.phase(1, "probation")
     live.ticks_on()
     new = live.book()
@@ -46,9 +46,9 @@ def test_a_rollback_in_the_probation_returns_to_the_old_process_with_the_newest_
 
 
 def test_a_rollback_after_the_probation_is_a_handoff_with_the_current_state(live: Live) -> None:
-    live.up(live.code("v0", COUNTER))
+    live.up(live.code("v0", STEADY))
     old = live.status()
-    live.deploy(live.code("v1", f"{COUNTER}# 1\n"))
+    live.deploy(live.code("v1", f"{STEADY}# 1\n"))
     new = live.book()
     back = live.run("rollback", "--json")
     assert back.code == 0, back
@@ -64,9 +64,9 @@ def test_a_rollback_after_the_probation_is_a_handoff_with_the_current_state(live
 
 
 def test_the_old_worker_takes_over_when_the_new_one_is_killed_in_its_probation(live: Live) -> None:
-    live.up(live.code("v0", COUNTER))
+    live.up(live.code("v0", STEADY))
     old = live.status()
-    deploy = live.start("deploy", live.code("v1", COUNTER, probation="30s"), "--json")
+    deploy = live.start("deploy", live.code("v1", STEADY, probation="30s"), "--json")
     live.phase(1, "probation")
     live.ticks_on()
     new = live.book()
@@ -101,7 +101,7 @@ BAD = {
 @pytest.mark.parametrize("how", cases(BAD, "raises", "hangs"))
 def test_new_code_that_fails_in_its_probation_is_rolled_back(live: Live, how: str) -> None:
     handlers, reason = BAD[how]
-    live.up(live.code("v0", COUNTER))
+    live.up(live.code("v0", STEADY))
     old = live.book()
     rolled_back = live.run("deploy", live.code("v1", bot(handlers), probation="30s"), "--json")
     assert rolled_back.code == 4, rolled_back
