@@ -47,6 +47,7 @@ from .runtime.bootstrap import Bootstrap, alone
 from .runtime.declaration import (
     HEARTBEAT,
     codecs_of,
+    event_coding_of,
     inbox_bound_of,
     interval_of,
     modules_of,
@@ -208,7 +209,7 @@ class LoopBot:
         self.windows = windows_of(self.name, windows)
         self.overrun: Policy = overrun_of(self.name, overrun, tick)
         self.codecs = codecs_of(self.name, codecs)
-        self.event_type = event_type
+        self.encode_event, self.decode_event = event_coding_of(self.name, event_type, self.codecs)
         self.schema = schema
         self.state_type = state
         self.migrations = migrations or Migrations.of(*state_home(state))

@@ -33,6 +33,7 @@ from .runtime.declaration import (
     HEARTBEAT,
     BotError,
     codecs_of,
+    event_coding_of,
     inbox_bound_of,
     interval_of,
     modules_of,
@@ -346,7 +347,7 @@ class WorkerBot:
         self.windows = windows_of(self.name, cls.windows)
         self.overrun: Policy = overrun_of(self.name, cls.overrun, cls.tick)
         self.codecs = codecs_of(self.name, cls.codecs)
-        self.event_type = cls.event_type
+        self.encode_event, self.decode_event = event_coding_of(self.name, cls.event_type, self.codecs)
         self.state_type = _state_type(cls)
         self.schema = cls.schema
         self.migrations = Migrations.of(cls, *state_home(self.state_type))

@@ -90,7 +90,7 @@ class Bot(CommandableBot, Protocol):
     """Whether it has ticks. Without them it is event-driven: its grid is that of heartbeats, at which no code runs."""
     windows: tuple[Window, ...]
     overrun: Policy
-    event_type: Any
+    decode_event: Callable[[bytes], Any]
     batches: bool
     """All events that wait come in one turn, to `call_events`."""
     gathers: bool
@@ -159,15 +159,13 @@ class Turns:
         self._loops = bot.gathers
         self._gathers = bot.gathers and bot.ticks
         self._batches = BatchLimit(bot.interval) if bot.batches else None
-        self._decode = (
-            msgspec.msgpack.Decoder().decode
-            if bot.event_type is None
-            else msgspec.msgpack.Decoder(bot.event_type).decode
-        )
+        self._decode = bot.decode_event
         self._interval = stream.replica.lost.interval = bot.interval
         self._farthest = 2 * bot.interval
         """The longest time until the next tick, ns, also if the clock goes back by up to an interval."""
         self._replica, self._writer, self._publisher = stream
+        self._paced = bool(stream.replica.cells.held_names)
+        """The state has Cells, whose encoding may take long."""
         self._clock = io.clock
         self._wall, self._mono = io.clock.wall, io.clock.mono
         self._grid = Grid(bot.interval)
@@ -368,7 +366,7 @@ class Turns:
         if turn.tick is not None:
             self._step = None
             self._gap_kind, self._gap_cause = "skipped", "the process was not scheduled in time"
-            encoding = replica.cells.pace.spent
+            encoding = replica.cells.pace.spent if self._paced else 0
             if encoding and timing.took + encoding >= self._interval:
                 cause = f"encoding the cells of the state took {duration.about(encoding)}"
                 replica.lost.add(wall, wall + encoding, "skipped", cause)

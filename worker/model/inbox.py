@@ -46,7 +46,7 @@ class Inbox:
 
     `put` may be called from any thread and between turns; everything else belongs to the worker's own thread.
     `wall` returns wall-clock ns; `wake` is called when something was put. Keys of applied events are remembered up to
-    `limit`, for `age` ns; an event waits up to `hold` ns for those before it.
+    `limit`, for `age` ns; an event waits up to `hold` ns for those before it. `encode` turns an event into bytes.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class Inbox:
         age: int,
         hold: int = 1_000_000_000,
         bound: InboxBound | None = None,
+        encode: Callable[[Any], bytes] = _encoder.encode,
     ) -> None:
         self.applied = AppliedKeys(limit, age)
         self.bound = bound or InboxBound()
@@ -81,6 +82,7 @@ class Inbox:
         self.repeated = 0
         """How many known items came again since the last frame."""
         self._wall = wall
+        self._encode = encode
         self._wake = wake
         self.drops: list[str] = []
         """The keys dropped that no frame has reported."""
@@ -113,7 +115,7 @@ class Inbox:
         if n is not None and (type(n) is not int or not 0 <= n < _ONE_WORD):
             raise EventError(key, f"n={n!r}: the number in a stream is an int from 0 to 2**63 - 1")
         try:
-            data = _encoder.encode(event)
+            data = self._encode(event)
         except NOT_ENCODABLE as problem:
             raise EventError(
                 key, f"{problem}; put data that msgspec can encode, such as a dict or a Struct"

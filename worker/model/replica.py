@@ -105,11 +105,7 @@ class Replica:
         `title` names its turn, where that is known and the turn took long.
         """
         lost = self.lost
-        if (
-            (lost.times and frame.kind == "tick")
-            or frame.timing.took >= lost.interval
-            or isinstance(frame.about, Led)
-        ):
+        if frame.timing.took >= lost.interval or (lost.times if frame.kind == "tick" else frame.about):
             lost.note(frame, self.last, title)
         self.number = frame.number
         self.digest = digest_of(body)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from ...protocol.assignment import Assignment
 from ...protocol.frame import Schema
@@ -44,6 +45,7 @@ class Runnable(Bot, Protocol):
     hold_events: int
     """How long an event waits for those before it, ns."""
     inbox_bound: InboxBound
+    encode_event: Callable[[Any], bytes]
 
     def cells(self) -> Cells: ...
     def offers(self) -> Offers: ...
@@ -86,7 +88,7 @@ def build_engine(
     `any_feed`: the bot has a feed of each name that it asks for.
     """
     limit, age = bot.remember
-    inbox = Inbox(io.clock.wall, io.wake, limit, age, bot.hold_events, bot.inbox_bound)
+    inbox = Inbox(io.clock.wall, io.wake, limit, age, bot.hold_events, bot.inbox_bound, bot.encode_event)
     cells = bot.cells()
     hello = hello_of(me, cells.schema, bot.interval, bot.windows, bot.offers(), ticks=bot.ticks)
     replica = Replica(cells, cells.schema, bot.migrations, inbox, bot.settings)

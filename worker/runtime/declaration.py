@@ -11,7 +11,8 @@ from ...protocol.errors import NeverblinkError
 from ...protocol.grid import Policy
 from ...protocol.link import Offers
 from ...protocol.window import Window
-from ..codecs.codec import Codec
+from ..codecs.codec import Codec, CodecError
+from ..codecs.type_hooks import TypeHooks
 from ..model.commands import Declared
 from ..model.inbox_bound import MOST_BYTES, InboxBound, WhenFull
 from ..model.settings import SettingsCell, SettingsError
@@ -20,6 +21,7 @@ __all__ = [
     "HEARTBEAT",
     "BotError",
     "codecs_of",
+    "event_coding_of",
     "inbox_bound_of",
     "interval_of",
     "modules_of",
@@ -132,6 +134,24 @@ def inbox_bound_of(name: str, bound: Any) -> InboxBound:
     if type(largest) is not int or not 1 <= largest <= MOST_BYTES:
         raise BotError(f"bot {name}: inbox_bound: bytes={bound.bytes!r}: expected a size of up to 48MiB")
     return bound
+
+
+def event_coding_of(
+    name: str, event_type: Any, codecs: Sequence[Codec[Any]]
+) -> tuple[Callable[[Any], bytes], Callable[[bytes], Any]]:
+    """How the data of the bot's events is encoded and decoded. Raises `BotError`."""
+    hint = Any if event_type is None else event_type
+    try:
+        hooks = TypeHooks(hint, codecs)
+        return hooks.encode, hooks.decoder(hint)
+    except CodecError as problem:
+        raise BotError(f"bot {name}: event_type {_type_name(hint)}: {problem.message}") from None
+    except (TypeError, NameError) as problem:
+        raise BotError(f"bot {name}: event_type {_type_name(hint)} cannot be decoded: {problem}") from None
+
+
+def _type_name(hint: Any) -> str:
+    return getattr(hint, "__name__", None) or str(hint)
 
 
 def codecs_of(name: str, codecs: Any) -> tuple[Codec[Any], ...]:
