@@ -14,7 +14,7 @@ import zmq
 
 from ..matrix import cases
 from ..processes import wait_for_end
-from .bots import COUNT, COUNTER, bot, loop
+from .bots import COUNT, COUNTER, STEADY, bot, loop
 from .live import Live, one_line, unbroken
 
 ABORTED, BAD_INPUT, BUSY, DOWN, ROLLED_BACK = 3, 2, 5, 8, 4
@@ -305,8 +305,8 @@ def test_a_home_with_a_path_of_200_characters_works_like_any_other(tmp_path: Pat
     assert len(str(home)) == 200
     live = Live(tmp_path, home)
     try:
-        live.up(live.code("v0", COUNTER))
-        deployed = live.run("deploy", live.code("v1", COUNTER), "--json")
+        live.up(live.code("v0", STEADY))
+        deployed = live.run("deploy", live.code("v1", STEADY), "--json")
         assert deployed.code == 0, deployed
         assert live.run("status").code == 0
         live.down()

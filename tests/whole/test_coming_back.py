@@ -11,12 +11,12 @@ import pytest
 
 from ..matrix import cases
 from ..processes import wait_for_end
-from .bots import COUNT, COUNTER, bot
+from .bots import COUNT, STEADY, bot
 from .live import Live
 
 
 def test_restart_replaces_the_process_and_no_tick_is_missed(live: Live) -> None:
-    live.up(live.code("fox", COUNTER))
+    live.up(live.code("fox", STEADY))
     before = live.status()
     assert (restart := live.run("restart", "-m", "a leak")).code == 0, restart
     after = live.status()
@@ -72,7 +72,7 @@ def test_a_failed_deployment_of_a_bot_without_a_leader_exits_with_8(live: Live) 
 
 
 def test_leads_for_counts_from_the_first_tick_rather_than_from_the_adoption(live: Live) -> None:
-    code = live.code("fox", COUNTER)
+    code = live.code("fox", STEADY)
     live.up(code)
     # The first tick has been reported.
     live.ticks_on()
@@ -88,7 +88,7 @@ def test_leads_for_counts_from_the_first_tick_rather_than_from_the_adoption(live
 
 
 def test_the_status_says_who_paused_the_bot_and_why(live: Live) -> None:
-    code = live.code("fox", COUNTER)
+    code = live.code("fox", STEADY)
     live.up(code)
     assert live.run("pause", "-m", "the exchange is in maintenance").code == 0
     assert "paused by " in (shown := live.run("status").out)
@@ -104,7 +104,7 @@ def test_the_status_says_who_paused_the_bot_and_why(live: Live) -> None:
 
 @pytest.mark.parametrize("text", cases([b"name = ", b"\xff\xfe", b"", None], b"name = "))
 def test_up_adopts_a_running_bot_whose_configuration_is_broken(live: Live, text: bytes | None) -> None:
-    code = live.code("fox", COUNTER)
+    code = live.code("fox", STEADY)
     live.up(code)
     release = live.status()["release"]
     live.down()
@@ -127,7 +127,7 @@ def cut_short(path: Path) -> None:
 def test_up_adopts_a_running_bot_whose_history_is_damaged_or_missing(
     live: Live, harm: Callable[[Path], object]
 ) -> None:
-    code = live.code("fox", COUNTER, standby=1)
+    code = live.code("fox", STEADY, standby=1)
     up = live.up(code)
     live.event(type="standby", state="ready")
     before = live.status()
@@ -155,19 +155,19 @@ def test_up_adopts_a_running_bot_whose_history_is_damaged_or_missing(
 
 @pytest.mark.deep
 def test_a_deployment_number_is_not_reused_when_the_history_is_lost(live: Live) -> None:
-    code = live.code("fox", COUNTER)
+    code = live.code("fox", STEADY)
     live.up(code)
-    first = live.deploy(live.code("v1", f"{COUNTER}# 1\n"))["deployment"]
+    first = live.deploy(live.code("v1", f"{STEADY}# 1\n"))["deployment"]
     live.down()
     for file in live.home.glob("supervisor.db*"):
         file.unlink()
     live.up(code)
-    assert live.deploy(live.code("v2", f"{COUNTER}# 2\n"))["deployment"] == first + 1
+    assert live.deploy(live.code("v2", f"{STEADY}# 2\n"))["deployment"] == first + 1
     live.down()
 
 
 def test_a_death_in_a_probation_without_a_missed_tick_needs_no_acknowledgement(live: Live) -> None:
-    live.up(live.code("v0", COUNTER, probation="30s"))
+    live.up(live.code("v0", STEADY, probation="30s"))
     deployment = live.begin(live.code("v1", bot(tick="10ms"), probation="30s"))
     live.phase(deployment, "probation")
     live.ticks_on()

@@ -59,7 +59,8 @@ def test_a_bot_is_handed_over_to_another_python_version_and_back(live: Live, oth
         def on_tick(self, tick):
             self.state.ticks += 1
             say(f"tick {tick.seq}")
-        """
+        """,
+        tick="50ms",
     )
     live.up(live.code("v0", source))
     first = live.status()["python"]

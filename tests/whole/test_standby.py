@@ -10,7 +10,7 @@ import pytest
 
 from ..matrix import cases
 from ..processes import wait_for_end
-from .bots import COUNTER, bot
+from .bots import COUNTER, STEADY, bot
 from .live import Live
 from .test_killed import end
 
@@ -219,7 +219,7 @@ def test_the_standby_takes_over_without_a_supervisor(live: Live) -> None:
 
 
 def test_a_standby_that_dies_is_started_again(live: Live) -> None:
-    live.up(live.code("v0", COUNTER, standby=1))
+    live.up(live.code("v0", STEADY, standby=1))
     first = ready(live)
     seen = len(live.events)
     os.kill(pid_of(live, first), signal.SIGKILL)

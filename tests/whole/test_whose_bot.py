@@ -16,11 +16,9 @@ from neverblink.supervisor.system.process import is_stopped
 
 from ..matrix import cases
 from ..processes import wait_for_end
-from .bots import COUNT, bot
+from .bots import STEADY
 from .live import WITHIN, Live, one_line
 from .test_killed import end, ticking
-
-COUNTER = bot(COUNT, tick="50ms")
 
 
 def copy_of(live: Live, name: str) -> Live:
@@ -39,7 +37,7 @@ def remove(home: Path) -> None:
 
 
 def test_a_copied_home_runs_its_own_bot_and_leaves_the_original_alone(live: Live) -> None:
-    live.up(live.code("v0", COUNTER))
+    live.up(live.code("v0", STEADY))
     live.ticks_on()
     worker = live.book()["pid"]
     ran = live.book()["ticks"]
@@ -69,7 +67,7 @@ def test_a_copied_home_runs_its_own_bot_and_leaves_the_original_alone(live: Live
 def test_up_is_refused_when_the_home_of_a_running_bot_was_removed_and_rescue_recovers_it(
     live: Live,
 ) -> None:
-    code = live.code("v0", COUNTER)
+    code = live.code("v0", STEADY)
     up = live.up(code)
     live.ticks_on()
     worker = live.book()["pid"]
@@ -105,7 +103,7 @@ def test_an_emptied_home_is_recognised_through_a_symbolic_link(live: Live, by: s
     directory.mkdir()
     link.symlink_to(directory)
     first, second = (link, directory) if by == "link" else (directory, link)
-    code = live.code("v0", COUNTER)
+    code = live.code("v0", STEADY)
     live.environment["NEVERBLINK_HOME"] = str(first)
     up = live.up(code)
     live.ticks_on()
@@ -121,7 +119,7 @@ def test_an_emptied_home_is_recognised_through_a_symbolic_link(live: Live, by: s
 
 @pytest.mark.deep
 def test_removed_sockets_are_bound_again_and_no_command_hangs(live: Live) -> None:
-    code = live.code("v0", COUNTER)
+    code = live.code("v0", STEADY)
     live.up(code)
     live.ticks_on()
     for removed in ("sockets", "run"):
@@ -133,7 +131,7 @@ def test_removed_sockets_are_bound_again_and_no_command_hangs(live: Live) -> Non
             shutil.rmtree(live.home / "run")
         live.event(type="home", state="remade", since=since)
         assert live.run("status").code == 0
-        deployed = live.run("deploy", live.code(f"without-{removed}", f"{COUNTER}# {removed}\n"))
+        deployed = live.run("deploy", live.code(f"without-{removed}", f"{STEADY}# {removed}\n"))
         assert deployed.code == 0, deployed
     shutil.rmtree(live.home / "run")
     worker = live.book()["pid"]
@@ -146,7 +144,7 @@ def test_removed_sockets_are_bound_again_and_no_command_hangs(live: Live) -> Non
 def test_a_home_removed_under_a_running_supervisor_is_recreated_and_the_bot_keeps_its_state(
     live: Live,
 ) -> None:
-    code = live.code("v0", COUNTER)
+    code = live.code("v0", STEADY)
     live.up(code)
     live.ticks_on()
     before = live.book()
@@ -154,7 +152,7 @@ def test_a_home_removed_under_a_running_supervisor_is_recreated_and_the_bot_keep
     live.event(lambda event: "lock" in event["text"], type="home", state="remade")
     live.event(type="journal", state="written")
     assert live.run("up", "--project", code).code == 5
-    deployed = live.run("deploy", live.code("v1", f"{COUNTER}# 1\n"))
+    deployed = live.run("deploy", live.code("v1", f"{STEADY}# 1\n"))
     assert deployed.code == 0, deployed
     assert live.run("history").out.count("deploy") == 1
     after = live.book()
@@ -169,7 +167,7 @@ def test_a_home_removed_under_a_running_supervisor_is_recreated_and_the_bot_keep
 
 
 def test_a_home_moved_under_a_running_bot_is_reported_and_not_recreated(live: Live) -> None:
-    code = live.code("v0", COUNTER)
+    code = live.code("v0", STEADY)
     live.up(code)
     live.ticks_on()
     moved = live.tmp / "elsewhere"
@@ -187,13 +185,13 @@ def test_a_home_moved_under_a_running_bot_is_reported_and_not_recreated(live: Li
     remove(live.home)
     moved.rename(live.home)
     live.event(type="home", state="remade")
-    live.deploy(live.code("v1", f"{COUNTER}# 1\n"))
+    live.deploy(live.code("v1", f"{STEADY}# 1\n"))
     live.down()
 
 
 @pytest.mark.deep
 def test_a_bot_whose_home_was_moved_stops_cleanly_and_resumes_without_losing_state(live: Live) -> None:
-    code = live.code("v0", COUNTER)
+    code = live.code("v0", STEADY)
     up = live.up(code)
     live.ticks_on()
     moved = live.tmp / "elsewhere"
@@ -216,10 +214,10 @@ def test_a_bot_whose_home_was_moved_stops_cleanly_and_resumes_without_losing_sta
 
 
 def test_code_of_another_bot_is_refused_without_change_bot(live: Live) -> None:
-    code = live.code("v0", COUNTER)
+    code = live.code("v0", STEADY)
     live.up(code)
     live.ticks_on()
-    other = live.code("other", COUNTER)
+    other = live.code("other", STEADY)
     config = other / "neverblink.toml"
     config.write_text(config.read_text().replace('"fox"', '"hen"'))
     refused = live.run("deploy", other)
@@ -232,7 +230,7 @@ def test_code_of_another_bot_is_refused_without_change_bot(live: Live) -> None:
     checked = live.run("check", other)
     assert checked.code == 1
     assert "name 'fox' becomes 'hen'" in checked.out + checked.err
-    another = live.code("class", COUNTER.replace("class Bot(", "class Hen("), target="Hen")
+    another = live.code("class", STEADY.replace("class Bot(", "class Hen("), target="Hen")
     assert "bot 'bot:Bot' becomes 'bot:Hen'" in one_line(live.run("deploy", another))
     assert live.run("deploy", other, "--change-bot").code == 0
     assert "name 'fox' becomes 'hen'" in live.run("history", "1").out
@@ -242,7 +240,7 @@ def test_code_of_another_bot_is_refused_without_change_bot(live: Live) -> None:
 
 
 def test_a_closed_terminal_ends_the_supervisor_with_a_message_and_leaves_the_bot_running(live: Live) -> None:
-    code = live.code("v0", COUNTER)
+    code = live.code("v0", STEADY)
     up = live.up(code)
     live.ticks_on()
     worker = live.book()["pid"]
@@ -259,7 +257,7 @@ def test_a_closed_terminal_ends_the_supervisor_with_a_message_and_leaves_the_bot
 
 
 def test_ctrl_z_reports_that_the_bot_runs_unsupervised_and_afterwards_for_how_long(live: Live) -> None:
-    code = live.code("v0", COUNTER)
+    code = live.code("v0", STEADY)
     up = live.up(code)
     live.ticks_on()
     os.kill(up.pid, signal.SIGTSTP)
