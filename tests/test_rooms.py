@@ -40,6 +40,7 @@ ROOMS: dict[str, str] = {
     # supervisor
     "supervisor": "",
     "supervisor/system": "protocol",
+    "supervisor/adopt": "protocol",
     "supervisor/config": "protocol supervisor/system",
     "supervisor/store": "protocol supervisor/system",
     "supervisor/audit": "protocol protocol/state",
@@ -85,6 +86,7 @@ ROOMS: dict[str, str] = {
         "supervisor/notify supervisor/deploy supervisor/api supervisor/web"
     ),
     "supervisor/cli": (
+        "supervisor/adopt "
         "protocol protocol/handoff protocol/state supervisor/state supervisor/system supervisor/config "
         "supervisor/store supervisor/audit "
         "supervisor/release supervisor/environment supervisor/sockets supervisor/terminal supervisor/control_files "

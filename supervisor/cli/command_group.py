@@ -22,6 +22,7 @@ __all__ = ["COMMANDS", "neverblink"]
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Develop": {
         "init": ("init", "Write a bot that runs, as a starting point."),
+        "adopt": ("adopt", "Show the change that puts an ordinary script on neverblink."),
         "run": ("run", "Run the bot alone in this terminal, not live."),
         "test": ("run", "Run the project's tests in the bot's environment."),
         "shell": ("run", "Open a Python prompt with the bot and its state."),
@@ -82,7 +83,7 @@ COMMANDS = {name: about for group in GROUPS.values() for name, about in group.it
 
 
 ANSWERS = frozenset({
-    "audit", "check", "commands", "completion", "diff", "env", "history", "journal", "keys", "logs",
+    "adopt", "audit", "check", "commands", "completion", "diff", "env", "history", "journal", "keys", "logs",
     "releases", "schema", "state", "status", "systemd", "token",
 })  # fmt: skip
 """The commands whose result is their output: they fail when that cannot be written."""

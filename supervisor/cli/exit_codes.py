@@ -14,6 +14,7 @@ from ...protocol.duration import DurationError
 from ...protocol.errors import NeverblinkError
 from ...protocol.handoff.handoff_events import NO_BOUNDARY
 from ...protocol.state_changes import WOULD_DROP
+from ..adopt.adopt_error import AdoptError
 from ..api.client import CommandFault, Unreachable
 from ..bot.bring_up import StartFailed
 from ..config.config import ConfigError
@@ -118,6 +119,7 @@ _ERRORS: tuple[tuple[type[NeverblinkError], Exit], ...] = (
     (HomeInUse, Exit.BUSY),
     (HomeOrphaned, Exit.BUSY),
     (BadInput, Exit.BAD_INPUT),
+    (AdoptError, Exit.BAD_INPUT),
     (ConfigError, Exit.BAD_INPUT),
     (NoHomeDirectory, Exit.BAD_INPUT),
     (HomeError, Exit.BAD_INPUT),
