@@ -7,10 +7,10 @@ import contextlib
 import importlib.util
 import io
 import os
+import shlex
 import tempfile
 from collections.abc import Callable, Generator
 from pathlib import Path
-from shlex import quote
 from typing import Any, cast
 
 import click
@@ -155,6 +155,10 @@ def _import(config: Config, context: CommandContext) -> CheckResult:
 
 def finding_of(config: Config, finding: dict[str, Any]) -> CheckResult:
     """The result of the bot's own check. Its contents are untrusted: no value is sure to have its type."""
+    if config.command:
+        return CheckResult(
+            "bot", True, f"{shlex.join(config.command)} is run as it is, and joins when it runs"
+        )
     if finding.get("interval") is None:
         return CheckResult(
             "bot", True, f"{config.bot} is a function; what it joins with is seen when it runs"
@@ -201,7 +205,7 @@ def _env_file(path: Path) -> CheckResult:
         return CheckResult("env_file", False, problem.message)
     if readable_by_others(path):
         return CheckResult(
-            "env_file", None, f"{path} can be read by other users: chmod 600 {quote(str(path))}"
+            "env_file", None, f"{path} can be read by other users: chmod 600 {shlex.quote(str(path))}"
         )
     return CheckResult("env_file", True, f"{path}: {len(names)} variables")
 
@@ -213,7 +217,7 @@ def _release(directory: Path, config: Config, home: Path) -> CheckResult:
         warnings: list[str] = []
         try:
             release = ReleaseStore(releases).make(
-                directory, config.bot, warn=warnings.append, leave_out=(home,)
+                directory, config.module, warn=warnings.append, leave_out=(home,)
             )
         except NeverblinkError as problem:
             return CheckResult("release", False, problem.message)
@@ -260,9 +264,8 @@ def _compare_with_journal(context: CommandContext, config: Config) -> CheckResul
     if unreadable := str(said.get("unreadable") or ""):
         return CheckResult("state", False, f"the state in the journal cannot be read: {unreadable}")
     if said.get("interval") is None:
-        return CheckResult(
-            "state", None, f"not compared: {config.bot} is a function; a deployment compares it"
-        )
+        what = "a program of its own" if config.command else "a function"
+        return CheckResult("state", None, f"not compared: {config.bot} is {what}; a deployment compares it")
     if "changes" not in said:
         return CheckResult("state", None, "not compared: the bot's environment has an older neverblink")
     return _state(said["changes"] or {}, with_mend=True)

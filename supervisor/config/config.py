@@ -195,6 +195,13 @@ class Config(msgspec.Struct, frozen=True):
     log: LogSettings = LogSettings()
     notify: telling.NotifySettings = telling.NotifySettings()
     """The targets of notifications."""
+    command: tuple[str, ...] = ()
+    """The program that is a worker, in place of `python -m neverblink.worker BOT`: a bot in another language."""
+
+    @property
+    def module(self) -> str:
+        """`bot`, where it is Python code that a release must have; "" for a bot with a command."""
+        return "" if self.command else self.bot
 
     @property
     def directory(self) -> Path:
@@ -215,6 +222,7 @@ def load(directory: Path, project: Path | None = None) -> Config:
     root.allow(
         "name",
         "bot",
+        "command",
         "python",
         "environment",
         "env_file",
@@ -243,7 +251,9 @@ def load(directory: Path, project: Path | None = None) -> Config:
         bot=_bot(root),
         python=_python(root, project),
         # A named interpreter is used as it is, with what is installed in it.
-        environment=root.text("environment") or (NO_ENVIRONMENT if root.text("python") else AUTO),
+        # So is another program.
+        environment=root.text("environment")
+        or (NO_ENVIRONMENT if root.text("python") or root.texts("command") else AUTO),
         env_file=_path(root, "env_file", project),
         data=_path(root, "data", project),
         durability=_durability(root),
@@ -258,6 +268,7 @@ def load(directory: Path, project: Path | None = None) -> Config:
         listen=_listen(root.table("listen")),
         web=_web(root.table("web"), project),
         sockets=read_sockets(root.table("sockets"), project),
+        command=_command(root),
         log=_logging(root.table("log")),
         notify=telling.read(root.table("notify"), project),
     )
@@ -386,6 +397,13 @@ def _name(table: TomlTable, project: Path) -> str:
     elif not is_valid_name(name):
         raise table.error("name", f"is {shown(name)}: expected {NAME_RULE}")
     return name
+
+
+def _command(table: TomlTable) -> tuple[str, ...]:
+    command = table.texts("command")
+    if command and table.text("python"):
+        raise table.error("command", "cannot stand beside python: the command is the program that runs")
+    return command
 
 
 def _bot(table: TomlTable) -> str:

@@ -117,7 +117,7 @@ class FirstRelease:
                 lambda history, candidate=candidate: _note_of(history, candidate)
             )
             try:
-                release = await asyncio.to_thread(self._repair.whole, candidate, self._config.bot, note)
+                release = await asyncio.to_thread(self._repair.whole, candidate, self._config.module, note)
             except ReleaseError as lost:
                 self._say(lost.message)
                 continue
@@ -143,7 +143,7 @@ class FirstRelease:
             config = await self._runs.config_of(release)
         else:
             source = chosen.directory if chosen is not None and chosen.directory else self._config.directory
-            bot = (await asyncio.to_thread(load, source)).bot
+            bot = (await asyncio.to_thread(load, source)).module
             release = await asyncio.to_thread(self._releases.make, source, bot, warn=self._say)
             config = await asyncio.to_thread(load, release.path, source)
         if config.name != self._config.name:

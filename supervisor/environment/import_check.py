@@ -25,8 +25,11 @@ class ImportFailed(NeverblinkError):
 def check_import(config: Config, environment: Mapping[str, str]) -> dict[str, Any]:
     """Run `neverblink.worker --check` on the bot of `config`; return its interval, windows and schema.
 
-    Raises `ImportFailed`, and `InterpreterError` when the Python does not exist.
+    A bot with a command is not run, and nothing is known of it. Raises `ImportFailed`, and `InterpreterError` when the
+    Python does not exist.
     """
+    if config.command:
+        return {"ok": True}
     python, within = find_interpreter(config.python, environment), config.handoff.start_within
     try:
         done = subprocess.run(

@@ -141,7 +141,7 @@ class ReleaseStore:
         warn: Callable[[str], None] = lambda _: None,
         leave_out: Collection[Path] = (),
     ) -> Release:
-        """Make a release of the directory `source`, which must contain the bot MODULE:NAME.
+        """Make a release of the directory `source`, which must contain the bot MODULE:NAME ("": no Python code).
 
         Excluded are version control, environments, caches, neverblink's home, the directories `leave_out`, and what
         `release.ignore` excludes. Calls `warn` with each line that a person should see. For an exported commit,
@@ -155,7 +155,8 @@ class ReleaseStore:
             )
         if source.resolve() == self.directory.parent:
             raise ReleaseError(source, "is the home itself: keep the bot's code and its home apart")
-        _check_bot(source, bot)
+        if bot:
+            _check_bot(source, bot)
         # An exported commit, and a release made of a release, are within the home, which git does not track.
         working = note is None and not source.resolve().is_relative_to(self.directory)
         try:
@@ -164,7 +165,8 @@ class ReleaseStore:
             need(self.directory, size_of(source, leave_out, ignore), "a release")
             with self.workspace() as building:
                 copied = self._copy(source, building, leave_out, ignore)
-                _check_copied(building, bot, copied)
+                if bot:
+                    _check_copied(building, bot, copied)
                 for line in _remarks(building, copied):
                     warn(line)
                 return self._publish(building, copied, note, origin or source)

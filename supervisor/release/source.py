@@ -97,7 +97,7 @@ def release_of(
     """
     match source:
         case DirectorySource(path=path):
-            release = releases.make(path, load(path).bot, warn=warn)
+            release = releases.make(path, load(path).module, warn=warn)
             return release, load(release.path, path)
         case KeptRelease(name=name):
             release = releases.find(name)
@@ -122,7 +122,7 @@ def _release_of_commit(
         try:
             git.export(*where, place, source.directory, source.objects)
             config = load(place, source.project)
-            release = releases.make(place, config.bot, note, source.project, warn)
+            release = releases.make(place, config.module, note, source.project, warn)
         except (ConfigError, git.GitError) as problem:
             problem.message = (
                 f"{source}: {problem.message.replace(f'{place}/', '').replace(str(place), 'it')}"

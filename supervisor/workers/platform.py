@@ -37,6 +37,8 @@ class Launch(msgspec.Struct, frozen=True):
     """A file with more environment variables."""
     sockets: tuple[SocketSettings, ...] = ()
     """The listening sockets that it inherits."""
+    command: tuple[str, ...] = ()
+    """The worker's program and its arguments, in place of the interpreter and the target."""
 
 
 class Child(Protocol):

@@ -1,18 +1,20 @@
 """Starting a worker process.
 
-A worker is `PYTHON -m neverblink.worker MODULE:NAME`. Its working directory is the release's real directory, which `-m`
-puts first on `sys.path`: the worker never depends on a symlink that may point elsewhere later. It gets a session of its
-own, so a Ctrl-C in the supervisor's terminal does not reach it. Its output goes to a log *file*: a worker outlives the
-supervisor, and a pipe would break with it.
+A worker is `PYTHON -m neverblink.worker MODULE:NAME`, or the `command` of a bot in another language. Its working
+directory is the release's real directory, which `-m` puts first on `sys.path`: the worker never depends on a symlink
+that may point elsewhere later. It gets a session of its own, so a Ctrl-C in the supervisor's terminal does not reach
+it. Its output goes to a log *file*: a worker outlives the supervisor, and a pipe would break with it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import msgspec
 
@@ -98,12 +100,9 @@ def spawn(
     again. Raises `SpawnError` when the interpreter, the directory or the environment file is missing.
     """
     directory = launch.directory.resolve()
-    try:
-        python = find_interpreter(launch.python, environment)
-    except InterpreterError as problem:
-        raise SpawnError(problem.message) from None
     if not directory.is_dir():
         raise SpawnError(f"release directory {directory} is gone: deploy again")
+    program = _program(launch, directory, environment)
     # The keys go through the pipe only: not in arguments, not in the environment, and the supervisor keeps no copy.
     assignment = encode_assignment(
         msgspec.structs.replace(launch.assignment, keys=keys, descriptors=descriptors)
@@ -120,7 +119,7 @@ def spawn(
             raise SpawnError(f"the assignment of worker {launch.assignment.worker} does not fit into a pipe")
         with open_for_child(launch.log, warn) as log:
             child = subprocess.Popen(
-                [python, "-m", "neverblink.worker", launch.target],
+                program,
                 cwd=directory,
                 env=_environment(launch, environment, readable),
                 stdin=subprocess.DEVNULL,
@@ -139,6 +138,22 @@ def spawn(
     finally:
         os.close(readable)
         os.close(writable)
+
+
+def _program(launch: Launch, directory: Path, environment: Mapping[str, str]) -> list[str]:
+    """The worker's command line. Raises `SpawnError` when its program does not exist."""
+    if not launch.command:
+        try:
+            return [find_interpreter(launch.python, environment), "-m", "neverblink.worker", launch.target]
+        except InterpreterError as problem:
+            raise SpawnError(problem.message) from None
+    name, *arguments = launch.command
+    found = shutil.which(directory / name if "/" in name else name, path=environment.get("PATH", os.defpath))
+    if found is None:
+        raise SpawnError(
+            f'command "{name}" is not there: install it, or name a program of the release by its path, as in "./{name}"'
+        )
+    return [found, *arguments]
 
 
 def why_it_ended(launch: Launch, status: str) -> str:

@@ -118,6 +118,7 @@ class WorkerPool:
             config.data or self._home.data,
             config.env_file,
             config.sockets,
+            config.command,
         )
         member = Member(worker, release.id, log, self._platform.wall())
         child = self._platform.spawn(launch, lambda code: self._exited(member, code))

@@ -144,7 +144,7 @@ def test_a_project_that_is_not_a_directory_is_named(project: Path) -> None:
         (
             'colour = "red"',
             "colour",
-            "expected one of name, bot, python",
+            "expected one of name, bot, command, python",
         ),
         ('[handoff]\nprobaton = "5s"', "handoff.probaton", 'did you mean "probation"?'),
         ('[handoff]\nstart-within = "5s"', "handoff.start-within", 'did you mean "start_within"?'),
@@ -194,6 +194,8 @@ def test_a_project_that_is_not_a_directory_is_named(project: Path) -> None:
         ('[deploy]\nchecks = "x"', "deploy.checks", 'did you mean "check"?'),
         ('python = ""', "python", 'is "": expected a text in quotes'),
         ("python = []", "python", "is a list: expected a text in quotes"),
+        ('command = "node worker.js"', "command", "expected a list of texts"),
+        ('python = "python3"\ncommand = ["node"]', "command", "cannot stand beside python"),
     ],
 )
 def test_a_mistake_is_reported_with_its_key_and_the_remedy(
@@ -239,6 +241,13 @@ def test_the_path_of_an_interpreter_is_relative_to_the_project_also_in_a_release
     text = BOT + 'name = "foresight"\npython = "../envs/py/bin/python"'
     assert load(write(project, text)).python == str(tmp_path / "envs/py/bin/python")
     assert load(write(release, text), project).python == str(tmp_path / "envs/py/bin/python")
+
+
+def test_a_command_stands_in_place_of_the_interpreter(project: Path) -> None:
+    config = load(write(project, BOT + 'command = ["node", "worker.js"]'))
+    assert config.command == ("node", "worker.js")
+    assert (config.bot, config.module, config.environment) == ("bot:Foresight", "", "none")
+    assert load(write(project, BOT)).module == "bot:Foresight"
 
 
 def test_a_release_has_the_name_of_its_project(project: Path, tmp_path: Path) -> None:

@@ -103,6 +103,27 @@ def test_a_missing_release_or_interpreter_is_a_spawn_error_that_names_it(tmp_pat
         asyncio.run(start(str(broken), tmp_path))
 
 
+def test_a_command_is_run_as_it_is_and_gets_the_assignment(tmp_path: Path) -> None:
+    worker = tmp_path / "worker.sh"
+    worker.write_text('#!/bin/sh\necho "$1 $(pwd)"\ncat /proc/self/fd/$NEVERBLINK_ASSIGNMENT\n')
+    worker.chmod(0o755)
+    log = tmp_path / "w1.log"
+
+    async def start(*command: str) -> int:
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[int] = loop.create_future()
+        launch = Launch("python", tmp_path, "bot:Fox", log, ASSIGNMENT, tmp_path / "data", command=command)
+        spawn(launch, None, os.environ, ended.set_result, loop)
+        return await asyncio.wait_for(ended, 20)
+
+    assert asyncio.run(start("./worker.sh", "one")) == 0
+    said, assignment = log.read_text().splitlines()
+    assert said == f"one {tmp_path}"
+    assert f'"worker":"{ASSIGNMENT.worker}"' in assignment
+    with pytest.raises(SpawnError, match='command "nope" is not there: install it'):
+        asyncio.run(start("nope"))
+
+
 def start_without_descriptors(tmp_path: Path) -> None:
     """Start a worker with no descriptor left, with one, with two, and so on until it can be started."""
     python = tmp_path / "python"
