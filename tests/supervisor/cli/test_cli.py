@@ -285,6 +285,7 @@ def test_a_local_command_refuses_a_server(tmp_path: Path, words: tuple[str, ...]
     more = {
         "schema": ["status"],
         "completion": ["bash"],
+        "adopt": [tmp_path / "script.py"],
         "init": [tmp_path / "fox"],
         "hook": [tmp_path],
         "backup": [tmp_path / "copy"],
