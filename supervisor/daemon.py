@@ -233,7 +233,7 @@ class _Daemon:
 
     def _note_exit(self, event: Event) -> None:
         if isinstance(event, WorkerExited):
-            self._listening.ended(event.worker, led=self._bot.state.leading is not None)
+            self._listening.ended(event.worker, led=self._bot.state.registry.leader() is not None)
 
     def _start_helpers(self) -> None:
         config, home, say = self._config, self._owned.home, self._log.say

@@ -2,7 +2,7 @@
 
 It uses neverblink as any user does: by its command line. The same for every package:
 
-1. `up`, then `deploys` deployments of the same code with another comment, and one that is rolled back in its probation;
+1. `up`, then `deploys` deployments of the same code, and one that is rolled back in its probation;
 2. the leader's process is killed, without a standby, and once more with one;
 3. the counterpart falls silent, and what it has sent is compared with what the bot has done about it; `audit`.
 
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -301,7 +300,7 @@ class _Run:
     # --- parts ------------------------------------------------------------------------------------------------------
 
     def _release(self, *, standby: int = 0, probation: str = "1s") -> Path:
-        """A copy of the bot with another comment, on the right interpreter."""
+        """A copy of the bot with another file beside it, on the right interpreter."""
         self._made += 1
         code = self._place / f"v{self._made}"
         shutil.copytree(self._bot.after, code, ignore=shutil.ignore_patterns("__pycache__"))
@@ -310,10 +309,7 @@ class _Run:
         if "[handoff]" not in text:
             text += f'\n[handoff]\nprobation = "{probation}"\nstart_within = "3m"\n'
         config.write_text(f'python = "{self._bot.python}"\nstandby = {standby}\n{text}')
-        module = re.search(r'^bot\s*=\s*"([\w.]+):', text, re.MULTILINE)
-        assert module is not None
-        with (code / f"{module[1].replace('.', '/')}.py").open("a") as file:
-            file.write(f"\n# release {self._made}\n")
+        (code / "release.txt").write_text(f"{self._made}\n")
         return code
 
     def _run(self, *argv: object, check: bool = True) -> subprocess.CompletedProcess[str]:

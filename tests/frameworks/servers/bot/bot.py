@@ -46,6 +46,9 @@ class Aiohttp(Counting):
         await self.runner.setup()
         await web.SockSite(self.runner, self.sockets["api"]).start()
 
+    async def on_retire(self):
+        await self.runner.cleanup()
+
     async def answer(self, request):
         from aiohttp import web
 
@@ -69,6 +72,10 @@ class UvicornSockets(Counting):
         self.api = server(app=self.app, interface="asgi3", lifespan="off")
         self.serving = asyncio.create_task(self.api.serve(sockets=[self.sockets["api"]]))
 
+    async def on_retire(self):
+        self.api.should_exit = True
+        await self.serving
+
 
 class UvicornDescriptor(Counting):
     """uvicorn with --fd, in a thread with an event loop of its own: uvloop's."""
@@ -77,8 +84,13 @@ class UvicornDescriptor(Counting):
         import uvloop
 
         assert os.environ["LISTEN_FDNAMES"] == "api"
-        api = server(app=self.app, interface="asgi3", lifespan="off", fd=3)
-        threading.Thread(target=lambda: uvloop.run(api.serve()), daemon=True).start()
+        self.api = server(app=self.app, interface="asgi3", lifespan="off", fd=3)
+        self.thread = threading.Thread(target=lambda: uvloop.run(self.api.serve()), daemon=True)
+        self.thread.start()
+
+    def on_retire(self):
+        self.api.should_exit = True
+        self.thread.join()
 
 
 class Gunicorn(Counting):
