@@ -2,10 +2,11 @@
 # freqtrade is not in the environment of the tools.
 """freqtrade on neverblink: its configuration and strategy stay as they are.
 
-    bot = "neverblink.worker.adapters.freqtrade:trade"      # in neverblink.toml, with config.json beside it
+    from neverblink.worker.adapters.freqtrade import trade      # all of bot.py, with config.json beside it
 
+    bot = "bot:trade"                                           # neverblink.toml
     [sockets]
-    api = "127.0.0.1:8080"                                  # if its API server is enabled
+    api = "127.0.0.1:8080"                                      # if its API server is enabled
 
 Each tick is one iteration of freqtrade's own worker. What freqtrade remembers is in its database, which all releases
 share in the data directory, so a new process goes on from there. It prepares everything while the old one trades: it

@@ -1,0 +1,1 @@
+from neverblink.worker.adapters.freqtrade import trade as trade
