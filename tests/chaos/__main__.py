@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         for seed in range(first, first + count):
             episode = plan(seed, kinds=kinds, targets=targets)
-            found.append(_play(episode, asked.keep, verbose=count == 1))
+            found.append(_play(episode, asked.keep, verbose=count == 1, event_driven=asked.event_driven))
             sys.stderr.write(line_of(found[-1]) + "\n")
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
@@ -51,11 +51,11 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if text["violations"] else 0
 
 
-def _play(episode: Episode, keep: Path | None, *, verbose: bool) -> EpisodeResult:
+def _play(episode: Episode, keep: Path | None, *, verbose: bool, event_driven: bool) -> EpisodeResult:
     if verbose:
         sys.stderr.write(msgspec.json.format(msgspec.json.encode(episode), indent=1).decode() + "\n")
     place = Path(tempfile.mkdtemp(prefix=f"chaos-{episode.seed}-"))
-    found = play(episode, place)
+    found = play(episode, place, event_driven=event_driven)
     if found.violations and keep is not None:
         shutil.rmtree(keep / f"seed-{episode.seed}", ignore_errors=True)
         keep.mkdir(parents=True, exist_ok=True)
@@ -79,6 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--target", action="append", choices=sorted(TARGETS), help="only these victims; may be repeated"
+    )
+    parser.add_argument(
+        "--event-driven", action="store_true", help="a bot without ticks, which a timer and events call"
     )
     parser.add_argument(
         "--keep", type=Path, metavar="DIR", help="keep the homes of episodes that failed in DIR"

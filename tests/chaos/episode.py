@@ -69,8 +69,8 @@ class EpisodeTimeout(Exception):
     """An expected event or state did not come in time."""
 
 
-def play(episode: Episode, place: Path) -> EpisodeResult:
-    """Run an episode in the empty directory `place`; leaves no process behind."""
+def play(episode: Episode, place: Path, *, event_driven: bool = False) -> EpisodeResult:
+    """Run an episode in the empty directory `place`; leaves no process behind. `event_driven`: the bot has no ticks."""
     began = time.monotonic()
     found = EpisodeResult(episode.seed)
     live = Live(place)
@@ -82,6 +82,8 @@ def play(episode: Episode, place: Path) -> EpisodeResult:
         live.environment.update(clock.environment)
     market = Market(place / "exchange.sock", live.home / "lease", episode.seed)
     live.environment["CHAOS_EXCHANGE"] = str(place / "exchange.sock")
+    if event_driven:
+        live.environment["CHAOS_EVENT_DRIVEN"] = "1"
     stage = _EpisodeRunner(live, market, found, disk, clock)
     try:
         stage.play(episode)

@@ -35,6 +35,13 @@ def test_an_episode_has_no_violations(seed: int, tmp_path: Path) -> None:
     assert found.faults
 
 
+@pytest.mark.deep
+def test_an_episode_of_a_bot_without_ticks_has_no_violations(tmp_path: Path) -> None:
+    found = play(plan(24), tmp_path, event_driven=True)
+    assert found.violations == []
+    assert found.faults
+
+
 USUAL = ("full", "power-cut")
 """The other kinds have quicker tests in tests/whole."""
 

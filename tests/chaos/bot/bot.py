@@ -2,6 +2,8 @@
 
 It does what a careful bot does: after a death it asks the exchange about the decisions in doubt. When the exchange
 hangs up, it reconnects and receives all fills again.
+
+With CHAOS_EVENT_DRIVEN it has no ticks: a timer in its state takes their part.
 """
 
 from __future__ import annotations
@@ -16,9 +18,11 @@ from typing import Any
 import msgspec
 from flaw import FLAW  # pyright: ignore[reportMissingImports, reportUnknownVariableType]
 
-from neverblink.worker import Event, InDoubt, Table, Tick, Worker
+from neverblink.worker import Event, InDoubt, Table, Tick, Timer, Worker
 
 PERIOD = 100_000_000
+STEP = "5ms"
+EVENT_DRIVEN = "CHAOS_EVENT_DRIVEN" in os.environ
 
 
 class Book(msgspec.Struct):
@@ -82,7 +86,8 @@ class Exchange:
 
 
 class Trader(Worker[Book]):
-    tick = "5ms"
+    tick = None if EVENT_DRIVEN else STEP
+    heartbeat = "50ms" if EVENT_DRIVEN else "1s"
 
     async def on_start(self) -> None:
         if FLAW == "start":
@@ -94,6 +99,8 @@ class Trader(Worker[Book]):
         await self.exchange.connect()
 
     async def on_lead(self, in_doubt: tuple[InDoubt, ...]) -> None:
+        if EVENT_DRIVEN:
+            self.set_timer("step", every=STEP)
         entries = [decision for decision in in_doubt if decision.name == "enter"]
         if not entries:
             return
@@ -105,15 +112,21 @@ class Trader(Worker[Book]):
                     self.note(decision.id, contract)
 
     async def on_tick(self, tick: Tick[Book]) -> None:
+        await self.step(tick.due, f"tick {tick.seq}")
+
+    async def on_timer(self, timer: Timer) -> None:
+        await self.step(timer.due, timer.name)
+
+    async def step(self, due: int, name: str) -> None:
         self.state.ticks += 1
         self.ran += 1
         # As bots do: what becomes of the line is nothing that a tick may depend on.
-        print(f"tick {tick.seq}: {len(self.state.orders)} orders, holds {self.state.held}", flush=True)
+        print(f"{name}: {len(self.state.orders)} orders, holds {self.state.held}", flush=True)
         if self.ran == 3 and FLAW == "tick":
             raise RuntimeError("this code does not tick")
         if self.ran == 3 and FLAW == "hang":
             time.sleep(3600)  # noqa: ASYNC251
-        period = tick.due // PERIOD
+        period = due // PERIOD
         if period > self.state.entered and not self.state.quiet and not self.paused:
             contract = f"BTC-c-{period}"
             async with self.decision("enter", contract=contract) as decision:
