@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS: dict[str, str] = {
     "protocol": "",
     "protocol/handoff": "protocol",
+    "protocol/cluster": "protocol",
     "protocol/state": "protocol",
     # worker
     "worker/codecs": "protocol",

@@ -26,7 +26,7 @@ An engine that loses acknowledged records breaks the premise of these rules. The
 what was acknowledged; if they differ it shuts the fence and stops. After a TERM, the fence is extended only once that
 TERM was read back, so two hosts that such an engine let into one term run together for one lease at most.
 
-See docs/protocol.md for how the replicator drives it.
+Nothing drives it yet: neverblink runs on one host.
 """
 
 from __future__ import annotations

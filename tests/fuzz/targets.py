@@ -41,6 +41,7 @@ from neverblink.protocol import (
     stream,
     window,
 )
+from neverblink.protocol.cluster import log_record
 from neverblink.protocol.errors import NeverblinkError
 from neverblink.protocol.frame import Changes, Schema
 from neverblink.protocol.journal import RecordKind
@@ -417,6 +418,9 @@ TARGETS: dict[str, Target] = {
     "follower's message": Target(
         stream.follower_codec.decode, (WireError,), _encoded(stream.FollowerMessage)
     ),
+    "log record": Target(
+        lambda data: log_record.entry_of(1, data), (WireError,), _encoded(log_record.LogRecord)
+    ),
     "leader's message": Target(stream.leader_codec.decode, (WireError,), _encoded(stream.LeaderMessage)),
     "operator's command": Target(
         lambda data: decode_command(frame.Item("command/1", "command", data, 0)),
@@ -665,6 +669,7 @@ FILES: dict[str, tuple[str, ...] | str] = {
     ),
     "protocol/lease.py": ("lease",),
     "protocol/link.py": ("worker's message", "supervisor's message"),
+    "protocol/cluster/log_record.py": ("log record",),
     "protocol/stream.py": ("follower's message", "leader's message"),
     "protocol/logline.py": ("log line",),
     "protocol/text.py": ("request",),

@@ -78,6 +78,8 @@ def _values(info: inspect.Type) -> st.SearchStrategy[Any]:
             return st.one_of([_values(part) for part in info.types])
         case inspect.LiteralType():
             return st.sampled_from(list(info.values))
+        case inspect.EnumType():
+            return st.sampled_from(list(info.cls))
         case inspect.ListType():
             return st.lists(_values(found.item_type), max_size=3)
         case inspect.VarTupleType():
