@@ -14,7 +14,16 @@ import msgspec
 
 from ..wire import MessageCodec
 
-__all__ = ["EMPTY", "MAX_RECORD", "LogEntry", "LogKind", "LogPosition", "LogRecord", "entry_of", "log_codec"]
+__all__ = [
+    "EMPTY",
+    "MAX_RECORD",
+    "LogEntry",
+    "LogKind",
+    "LogRecord",
+    "RecordPosition",
+    "entry_of",
+    "log_codec",
+]
 
 MAX_RECORD = 512 * 1024
 """The largest record, in bytes encoded."""
@@ -49,7 +58,7 @@ class LogRecord(msgspec.Struct, frozen=True, array_like=True):
     to: str = ""
 
 
-class LogPosition(msgspec.Struct, frozen=True):
+class RecordPosition(msgspec.Struct, frozen=True):
     """A record by its number and digest. Number 0 is the beginning of the log."""
 
     number: int
@@ -64,11 +73,11 @@ class LogEntry(msgspec.Struct, frozen=True):
     record: LogRecord
 
     @property
-    def position(self) -> LogPosition:
-        return LogPosition(self.number, self.digest)
+    def position(self) -> RecordPosition:
+        return RecordPosition(self.number, self.digest)
 
 
-EMPTY = LogPosition(0, b"")
+EMPTY = RecordPosition(0, b"")
 
 log_codec: MessageCodec[LogRecord] = MessageCodec(LogRecord, "a record of the cluster's log", MAX_RECORD)
 

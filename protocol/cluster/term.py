@@ -35,7 +35,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from .log_record import EMPTY, MAX_RECORD, LogEntry, LogKind, LogPosition, LogRecord, entry_of, log_codec
+from .log_record import EMPTY, MAX_RECORD, LogEntry, LogKind, LogRecord, RecordPosition, entry_of, log_codec
 from .term_events import (
     AppendLanded,
     AppendRecord,
@@ -112,9 +112,9 @@ class Term(msgspec.Struct):
     claims: bool = True
     """This host may take over by itself."""
     role: TermRole = TermRole.STARTING
-    read: LogPosition = EMPTY
+    read: RecordPosition = EMPTY
     """The last record that was read from the log."""
-    known: LogPosition = EMPTY
+    known: RecordPosition = EMPTY
     """The last record whose bytes are known: read, or acknowledged."""
     asked: int | None = None
     """`known` when the read under way was requested; None when there is none."""
@@ -365,7 +365,7 @@ class Term(msgspec.Struct):
             return self.heard_at + self.bounds.lease_within if self.yielded_to else 0
         return self.heard_at + self.bounds.wait_for
 
-    def _append(self, kind: LogKind, after: LogPosition, term: int, now: int) -> list[TermCommand]:
+    def _append(self, kind: LogKind, after: RecordPosition, term: int, now: int) -> list[TermCommand]:
         parts = self._next_parts() if kind in (LogKind.BATCH, LogKind.YIELD) else ()
         if kind is LogKind.YIELD and self.waiting:
             # More waits than one record holds: the YIELD comes last.

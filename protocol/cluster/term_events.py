@@ -9,7 +9,7 @@ from enum import Enum
 
 import msgspec
 
-from .log_record import LogEntry, LogPosition
+from .log_record import LogEntry, RecordPosition
 
 __all__ = [
     "AppendLanded",
@@ -191,7 +191,7 @@ class ReportLost(msgspec.Struct, frozen=True):
     """The log is not what was acknowledged, and how it differs."""
 
     reason: str
-    known: LogPosition
+    known: RecordPosition
 
 
 TermCommand = (
