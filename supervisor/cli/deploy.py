@@ -12,7 +12,7 @@ from ..system.account import expanded
 from .command import Done, remote_command
 from .completion import complete_release
 from .context import CommandContext
-from .run_deployment import drop_option, run_deployment
+from .run_deployment import drop_option, force_option, handoff_options, run_deployment
 from .target import find_target
 
 __all__ = ["abort", "deploy", "restart", "rollback"]
@@ -23,19 +23,7 @@ __all__ = ["abort", "deploy", "restart", "rollback"]
 @click.option("-m", "--why", default="", metavar="WHY", help="Why, for the history.")
 @click.option("--no-wait", is_flag=True, help="Return with the deployment's number at once.")
 @click.option("--dry-run", is_flag=True, help="Rehearse on the live state, then stop without a handoff.")
-@click.option(
-    "--force", is_flag=True, help="Hand over even inside a protected window. Never inside a decision."
-)
-@click.option("--replace", is_flag=True, help="Replace a deployment that is under way.")
-@click.option(
-    "--as-read",
-    is_flag=True,
-    help="Hand over even if values of the state do not read back as they were written.",
-)
-@click.option(
-    "--change-bot", is_flag=True, help="Hand over even if the configuration has another `name` or `bot`."
-)
-@drop_option
+@handoff_options
 @click.option("--python", default="", metavar="PYTHON", help="Run this release on another interpreter.")
 def deploy(
     context: CommandContext,
@@ -84,9 +72,7 @@ def deploy(
 @click.argument("release", default="", shell_complete=complete_release)
 @click.option("-m", "--why", default="", metavar="WHY", help="Why, for the history.")
 @click.option("--no-wait", is_flag=True, help="Return with the deployment's number at once.")
-@click.option(
-    "--force", is_flag=True, help="Hand over even inside a protected window. Never inside a decision."
-)
+@force_option
 @drop_option
 def rollback(
     context: CommandContext, release: str, why: str, no_wait: bool, force: bool, drop: tuple[str, ...]
@@ -104,9 +90,7 @@ def rollback(
 @remote_command
 @click.option("-m", "--why", default="", metavar="WHY", help="Why, for the history.")
 @click.option("--no-wait", is_flag=True, help="Return with the deployment's number at once.")
-@click.option(
-    "--force", is_flag=True, help="Hand over even inside a protected window. Never inside a decision."
-)
+@force_option
 def restart(context: CommandContext, why: str, no_wait: bool, force: bool) -> Done:
     """Move the bot to a new process on the same release, with its state.
 

@@ -25,7 +25,7 @@ from .command import Done, Subgroup, local_command
 from .context import CommandContext
 from .exit_codes import Exit
 from .releases import open_history
-from .run_deployment import drop_option, run_deployment
+from .run_deployment import handoff_options, run_deployment
 
 __all__ = ["hook"]
 
@@ -94,19 +94,7 @@ def remove(context: CommandContext, repository: Path) -> Done:
 @_repository
 @click.option("-m", "--why", default="", metavar="WHY", help="Why, for the history.")
 @click.option("--no-wait", is_flag=True, help="Return with the deployment's number at once.")
-@click.option(
-    "--force", is_flag=True, help="Hand over even inside a protected window. Never inside a decision."
-)
-@click.option("--replace", is_flag=True, help="Replace a deployment that is under way.")
-@click.option(
-    "--as-read",
-    is_flag=True,
-    help="Hand over even if values of the state do not read back as they were written.",
-)
-@click.option(
-    "--change-bot", is_flag=True, help="Hand over even if the configuration has another `name` or `bot`."
-)
-@drop_option
+@handoff_options
 def deploy(
     context: CommandContext,
     repository: Path,

@@ -8,8 +8,9 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import msgspec
@@ -31,9 +32,13 @@ __all__ = [
     "Interrupts",
     "drop_option",
     "follow",
+    "force_option",
+    "handoff_options",
     "result_of",
     "run_deployment",
 ]
+
+T = TypeVar("T")
 
 drop_option = click.option(
     "--drop",
@@ -41,9 +46,34 @@ drop_option = click.option(
     metavar="FIELD",
     help="Lose the values of this field of the state, which the code does not have. Repeatable.",
 )
+force_option = click.option(
+    "--force", is_flag=True, help="Hand over even inside a protected window. Never inside a decision."
+)
+_DEPLOYS = (
+    force_option,
+    click.option("--replace", is_flag=True, help="Replace a deployment that is under way."),
+    click.option(
+        "--as-read",
+        is_flag=True,
+        help="Hand over even if values of the state do not read back as they were written.",
+    ),
+    click.option(
+        "--change-bot",
+        is_flag=True,
+        help="Hand over even if the configuration has another `name` or `bot`.",
+    ),
+    drop_option,
+)
 
 RELEASE_WITHIN = 120.0
 """Seconds until a deployment has its number: a large directory takes a while to copy."""
+
+
+def handoff_options(command: Callable[..., T]) -> Callable[..., T]:
+    """Give a command the options of a deployment that concern the handoff."""
+    for option in reversed(_DEPLOYS):
+        command = option(command)
+    return command
 
 
 def run_deployment(
