@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ def start_example(live: Live) -> Iterator[Callable[..., Example]]:
     """Makes an `Example` and starts its market, which ends with the test."""
     started: list[Example] = []
 
-    def start(name: str, *market: str, **more: str) -> Example:
+    def start(name: str, *market: str, **more: Any) -> Example:
         started.append(Example(live, name, *market, **more))
         return started[-1]
 

@@ -27,14 +27,21 @@ class Example:
     """One example in a test's directory. Its processes end with `live`."""
 
     def __init__(
-        self, live: Live, name: str, *market: str, python: str = sys.executable, **environment: str
+        self,
+        live: Live,
+        name: str,
+        *market: str,
+        python: str = sys.executable,
+        check: bool = False,
+        **environment: str,
     ) -> None:
         """Copy the project and start its market with the options `market`.
 
-        The bot runs with `python`, which has what the project needs, so that no test downloads anything.
+        The bot runs with `python`, which has what the project needs, so that no test downloads anything. With `check`
+        each deployment runs the example's own tests first.
         """
         self.live = live
-        self.place = copy(name, live.tmp / name, python)
+        self.place = copy(name, live.tmp / name, python, check=check)
         live.environment |= environment
         self._market = subprocess.Popen(
             [python, "market.py", "--port", "0", "--record", "record.jsonl", *market],
@@ -99,7 +106,7 @@ class Example:
         return [line for line in self.record if line["what"] == what]
 
 
-def copy(name: str, place: Path, python: str) -> Path:
+def copy(name: str, place: Path, python: str, *, check: bool = False) -> Path:
     """Copy an example, and have it run with this interpreter instead of an environment that uv builds."""
     shutil.copytree(
         EXAMPLES / name,
@@ -111,8 +118,8 @@ def copy(name: str, place: Path, python: str) -> Path:
     lines.insert(2, f"python = {json.dumps(python)}")
     # A deployment waits for the end of the probation before it.
     lines = ['probation = "500ms"' if line.startswith("probation") else line for line in lines]
-    # The checks have a test of their own, and take seconds.
-    lines = [line for line in lines if not line.startswith("check")]
+    if not check:
+        lines = [line for line in lines if not line.startswith("check")]
     config.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return place
 
