@@ -12,7 +12,7 @@ import pytest
 
 from .example import EXAMPLES, copy, own_tests
 
-PROJECTS = sorted(path.parent.name for path in EXAMPLES.glob("*/neverblink.toml"))
+PROJECTS = sorted(path.parent.name for path in EXAMPLES.glob("*/bot.py"))
 NEEDS_RIVER = {"streaming-analytics"}
 
 each = pytest.mark.parametrize("name", PROJECTS)
