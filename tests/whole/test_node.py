@@ -27,8 +27,25 @@ language: str = ""
 seen: list[str] = []
 timers: int = 0
 """
+FEED = """
+import threading
+
+
+def feed(put):
+    number = int(time.time() * 20)
+    while True:
+        put(str(number), number)
+        number += 1
+        time.sleep(max(0, number / 20 - time.time()))
+"""
 PYTHON = bot(
     """
+    def on_start(self):
+        threading.Thread(target=feed, args=(self.inbox.put,), daemon=True).start()
+
+    def on_event(self, event):
+        self.state.seen.append(event.key)
+
     def on_tick(self, tick):
         self.state.count += 1
         self.state.language = "python"
@@ -39,6 +56,7 @@ PYTHON = bot(
     """,
     tick="100ms",
     state=STATE,
+    first=FEED,
 )
 pytestmark = [
     pytest.mark.deep,
@@ -111,8 +129,11 @@ def test_the_digest_is_that_of_the_protocol(packages: Path) -> None:
 def test_python_hands_over_to_node_and_back_and_rolls_back_to_it(live: Live, both: tuple[Path, Path]) -> None:
     python, node = both
     live.up(python)
-    before = until(live, lambda book: book["count"] > 5)
-    done = live.deploy(node)
+    before = until(live, lambda book: book["count"] > 5 and book["seen"])
+    number = live.begin(node)
+    # In the probation the old worker passes on what its feed brings, and the new one applies it.
+    until(live, lambda book: book["language"] == "node" and len(book["seen"]) > len(before["seen"]) + 5)
+    done = live.ended(number)
     assert (done["outcome"], done["missed"]) == ("done", 0), done
     led = until(live, lambda book: book["language"] == "node" and book["timers"] > 1)
     assert led["count"] > before["count"]
@@ -134,6 +155,7 @@ def test_python_hands_over_to_node_and_back_and_rolls_back_to_it(live: Live, bot
     report = live.audit()
     assert report["missed"] == report["doubled"] == 0, report
     assert report["handoffs_total"] == 4
+    assert report["events"]["never"] == report["events"]["twice"] == [], report
 
 
 def test_node_guards_a_python_leader_recovers_from_the_journal_and_stops(

@@ -5,8 +5,8 @@
 // worker needs: msgpack, BLAKE2b, the lease, the journal, the state, the sockets, and the seat. Packages: zeromq (with
 // CURVE), and koffi, by which Node calls fcntl() for the lease: only the process that leads may hold that lock.
 //
-// Left out: windows, settings, feeds, streams with numbers, the final-frame socket, and events of its own. What other
-// workers put into the state (cells, tables, settings, positions in feeds) is kept and passed on as it is.
+// Left out: decisions, windows, settings, feeds, streams with numbers, the final-frame socket, and events of its own. What
+// other workers put into the state (cells, tables, settings, positions in feeds) is kept and passed on as it is.
 
 const crypto = require("crypto");
 const fs = require("fs");
@@ -191,7 +191,7 @@ const later = (due, act) => setTimeout(act, Math.max(0, Math.ceil(Number(due - w
 
 const libc = koffi.load("libc.so.6");
 const fcntl = libc.func("int fcntl(int, int, ...)");
-const [F_GETLK, F_SETLK, F_WRLCK, F_UNLCK, SLOT] = [5, 6, 1, 2, 256];
+const [F_GETLK, F_SETLK, F_OFD_GETLK, F_WRLCK, F_UNLCK, SLOT] = [5, 6, 36, 1, 2, 256];
 
 function startedAt(pid) {
   try {
@@ -240,6 +240,11 @@ class Lease {
     if (flock.readInt16LE(0) === F_UNLCK) return null;
     const pid = flock.readInt32LE(24), last = this.last();
     return last?.pid === pid ? last : { pid, started: 0, holder: "", epoch: 0 };
+  }
+
+  // Whether this process has the lock, by the kernel. Asked before each turn, as no variable knows it.
+  get held() {
+    return this.lock(F_OFD_GETLK, F_WRLCK).flock.readInt32LE(24) === process.pid;
   }
 
   // Take it if it is free: the new epoch, else 0.
@@ -370,7 +375,10 @@ class Journal {
 
 const COMMAND = "command/";
 const GENESIS = Buffer.alloc(16);
-const F = { epoch: 0, number: 1, seq: 2, kind: 3, schema: 4, prev: 5, timing: 6, changes: 7, traffic: 8, timers: 9, paused: 10, about: 11, settings: 12 };
+const FIELDS = [
+  "epoch", "number", "seq", "kind", "schema", "prev", "timing", "changes", "traffic", "timers", "paused", "about", "settings",
+];
+const F = Object.fromEntries(FIELDS.map((name, index) => [name, index]));
 
 class Replica {
   constructor(bot) {
@@ -382,7 +390,8 @@ class Replica {
     Object.assign(this, {
       epoch: 0, number: -1, seq: -1, digest: GENESIS, schema: this.bot.schema, cells: new Map(), tables: new Map(),
       timers: new Map(), paused: false, applied: new Map(), due: 0n, waiting: new Map(), settings: Buffer.alloc(0),
-      ahead: 0, numbers: new Map(), feeds: new Map(), open: new Map(), ledBy: "", release: "", last: null, position: [0, 0, 0],
+      ahead: 0, numbers: new Map(), feeds: new Map(), open: new Map(), ledBy: "", release: "", last: null,
+      position: [0, 0, 0],
     });
     this.read();
   }
@@ -420,8 +429,8 @@ class Replica {
     const [epoch, number, seq, chain, schema, cells, tables, vitals, open = [], , ledBy = "", release = ""] = head;
     const [timers, paused, applied, due, waiting, settings, ahead = 0, , , numbers = new Map(), feeds = new Map()] = vitals;
     Object.assign(this, {
-      epoch, number, seq, digest: chain, schema, cells, timers, paused, due: BigInt(due), settings, ahead, numbers, feeds, ledBy,
-      release, position, last: null,
+      epoch, number, seq, digest: chain, schema, cells, timers, paused, due: BigInt(due), settings, ahead, numbers, feeds,
+      ledBy, release, position, last: null,
       tables: new Map([...tables.keys()].map((name) => [name, new Map()])),
       applied: new Map(applied),
       waiting: new Map(waiting.map((item) => [item[0], item])),
@@ -474,7 +483,10 @@ class Replica {
     for (const key of dropped) this.waiting.delete(key);
     for (const [stream, ranges] of numbers) this.numbers.set(stream, ranges);
     for (const [feed, run, , last] of feeds) this.feeds.set(feed, [run, last]);
-    for (const [name, armed] of frame[F.timers] ?? []) armed === null ? this.timers.delete(name) : this.timers.set(name, armed);
+    for (const [name, armed] of frame[F.timers] ?? []) {
+      if (armed === null) this.timers.delete(name);
+      else this.timers.set(name, armed);
+    }
     if (frame[F.paused] != null) this.paused = frame[F.paused];
     if (frame[F.settings] != null) this.settings = frame[F.settings];
     const about = frame[F.about];
@@ -939,7 +951,9 @@ class Worker {
     const replica = this.replica;
     for (let turns = 0; this.role === "leading" && turns < 100; turns++) {
       const now = wall();
-      const [timer] = [...replica.timers].filter(([, [due]]) => BigInt(due) <= now).sort((a, b) => (a[1][0] < b[1][0] ? -1 : 1));
+      if (!this.lease.held) throw new Error("the lease was lost: a descriptor of its file was closed");
+      const overdue = [...replica.timers].filter(([, [due]]) => BigInt(due) <= now);
+      const [timer] = overdue.sort((a, b) => (a[1][0] < b[1][0] ? -1 : 1));
       const next = replica.seq < 0 ? this.present() : replica.seq + 1;
       if (this.dueOf(next) <= now) this.tick(next);
       else if (timer) this.fire(...timer);
@@ -1125,7 +1139,8 @@ class Worker {
     const replica = this.replica;
     this.followers.set(worker, { acked: -1, pid });
     const at = this.memory.findIndex(([each]) => each === number + 1);
-    if (number >= 0 && (number === replica.number ? known.equals(replica.digest) : at >= 0 && this.memory[at][1].equals(known))) {
+    const chain = number === replica.number ? replica.digest : this.memory[at]?.[1];
+    if (number >= 0 && chain?.equals(known)) {
       this.followers.get(worker).acked = number;
       for (const [, , body, position] of number === replica.number ? [] : this.memory.slice(at)) {
         this.sockets.toFollower(worker, "frame", { body, position, translated: null });
@@ -1145,7 +1160,8 @@ class Worker {
     clearTimeout(this.alarm);
     if (failed) {
       this.sockets.tell("failed", { phase: failed.phase, reason: failed.reason, traceback: "" });
-      if (led) for (const worker of this.followers.keys()) this.sockets.toFollower(worker, "failing", { reason: failed.reason });
+      const { reason } = failed;
+      if (led) for (const worker of this.followers.keys()) this.sockets.toFollower(worker, "failing", { reason });
     }
     this.journal.close();
     this.lease.drop();
