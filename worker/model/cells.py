@@ -38,8 +38,8 @@ __all__ = ["Cells", "RowTypeError", "Shape", "StateError", "StateTypeError", "St
 
 AnyTable = Table[Any, Any]
 
-_UNREAD_ROWS = 64
-"""So many written rows of a table wait to be read back, or those of one turn. Others are passed over."""
+_UNREAD_ROWS = 256
+"""So many written rows of a table are noted to be read back, or those of one turn, until there is room again."""
 
 
 class Cells:

@@ -47,6 +47,8 @@ _CELLS_EVERY = 5_000_000_000
 """Each `Cell` is looked at so often, ns, for a change without a touch."""
 _AGAIN = 100_000_000
 """After all that waited was read back, and it was not for the first time, nothing more is read back for so long, ns."""
+_ROWS_AGAIN = 1_000_000_000
+"""So often, ns, there is room again for rows that were written."""
 _ROWS = 32
 """So many rows are read back at a time."""
 _NO_TIME = 10_000_000_000
@@ -91,6 +93,7 @@ class Verifier:
         self._looked: set[str] = set()
         """The fields with a problem whose lines were looked for."""
         self.next_at = 0
+        self._rows_at = 0
         self._cells_at = 0
 
     def stamp(self, seq: int, at: int) -> list[StateProblem]:
@@ -196,7 +199,9 @@ class Verifier:
             count = self._check_rows(state, fit, lines=until - now > _LINES_TAKE)
             self._row_cost = (clock() - now) // max(1, count)
         else:
-            cells.take_rows_again()
+            if began >= self._rows_at:
+                self._rows_at = began + _ROWS_AGAIN
+                cells.take_rows_again()
         return clock() - began, news or bool(self.rows)
 
     # --- one cell, and rows ---
