@@ -19,17 +19,20 @@ from ...protocol.errors import NeverblinkError
 from ...protocol.link import Doubt
 from ...protocol.state.diff import state_diff
 from ...protocol.state.values import StagedState
+from ...protocol.status import JournalSeen
 from ...protocol.wire import UNDECODABLE
 from ..bot.bot import LiveBot
+from ..bot.journal_health import journal_of
 from ..state.decisions import DecisionSince, decisions_since
 from ..state.document import read_document, stage, staged_from
 from ..state.reader import StatePoint, StateReader, point_of
 from ..state.state_at import StateAt
 from ..store.state_dir import Home
 from ..system.errors import Refusal
+from ..system.format import clock
 from .bot_commands import BotCommands
 
-__all__ = ["AboutState", "StateCommands"]
+__all__ = ["AboutState", "StateCommands", "check_written"]
 
 AboutState = ShowState | CompareStates | RestoreState | ImportState | SetState
 
@@ -72,6 +75,7 @@ class StateCommands:
                 return {**_answer(answered.value), "seq": answered.seq}
 
     async def _restore(self, command: RestoreState, once: str) -> dict[str, Any]:
+        check_written(journal_of(self._bot.state.leading))
         found = await self._read(self._reader.find, command.at)
         preview, doubts = await self._read(self._preview, found)
         if command.dry_run:
@@ -174,6 +178,16 @@ class StateCommands:
                 f'expected "{name}"',
             )
         self._bot_commands.check_state()
+
+
+def check_written(journal: JournalSeen | None) -> None:
+    """Refuse to go by a journal that lacks the newest frames. Raises `Refusal`."""
+    if journal is not None and journal.failing:
+        raise Refusal(
+            "failed",
+            f"the journal cannot be written since {clock(journal.since)}, so the state since then is not in it "
+            f"({journal.failing}): nothing was changed; mend that and repeat the command",
+        )
 
 
 def _answer(value: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,3 +75,28 @@ def test_an_export_that_does_not_fit_leaves_the_one_before(tmp_path: Path, disk:
     assert refused.exit_code == Exit.BAD_INPUT
     assert "state.json cannot be written: No space left on device" in refused.stderr
     assert json.loads(file.read_text()) == before
+
+
+def test_a_read_only_home_is_read_and_an_export_into_it_names_the_file(tmp_path: Path, disk: Mount) -> None:
+    where = disk(tmp_path / "home", "size=2m")
+    home = Home.open(where)
+    leader = JournalingLeader(home.journal)
+    leader.ticks(50)
+    leader.journal.close()
+    subprocess.run(["mount", "-o", "remount,ro", str(where)], check=True)
+    for words in (
+        ["state", "show"],
+        ["state", "at", "frame:3"],
+        ["state", "export"],
+        ["state", "diff", "frame:3"],
+    ):
+        done = CliRunner().invoke(neverblink, [*words, "--home", str(home.path)])
+        assert done.exit_code == Exit.DONE, done.stderr
+    words = ["state", "export", "--home", str(home.path), "-o", str(where / "state.json")]
+    refused = CliRunner().invoke(neverblink, words)
+    assert refused.exit_code == Exit.BAD_INPUT
+    assert "state.json cannot be written: Read-only file system" in refused.stderr
+    refused = CliRunner().invoke(
+        neverblink, ["state", "restore", "frame:3", "--yes", "--home", str(home.path)]
+    )
+    assert refused.exit_code == Exit.UNREACHABLE
