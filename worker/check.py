@@ -21,6 +21,7 @@ from .main import find
 from .model.inbox import Inbox
 from .model.replica import Replica
 from .replication.replay import SegmentReplay, restore
+from .runtime.start_watch import StartWatch
 from .worker import WorkerBot
 
 __all__ = ["BotCheck", "check", "replica_of"]
@@ -46,8 +47,11 @@ class BotCheck(msgspec.Struct, frozen=True):
 
 def check(target: str) -> BotCheck:
     """Import the bot, make its first state, encode it and decode it again. Runs no handler."""
+    watch = StartWatch()
+    watch.begin(f"importing {target.partition(':')[0]} has not ended")
     try:
         found = find(target)
+        watch.end()
         if not isinstance(found, type):
             return BotCheck(True)
         bot = WorkerBot(found)

@@ -58,6 +58,7 @@ from .runtime.declaration import (
     state_home,
     windows_of,
 )
+from .runtime.start_watch import StartWatch
 
 __all__ = ["Loop", "LoopFailed", "bootstrap", "join"]
 
@@ -82,6 +83,7 @@ class Joining:
     def __init__(self, bootstrap: Bootstrap) -> None:
         self.bootstrap = bootstrap
         self.loop: Loop[Any, Any] | None = None
+        self.watch = StartWatch()
 
 
 @overload
@@ -173,6 +175,7 @@ def join(
         raise JoinError("join() was called a second time: one process is one worker, and runs one loop")
     loop: Loop[S, Any] = Loop(bot, here.bootstrap)
     here.loop = loop
+    here.watch.end()
     return loop
 
 

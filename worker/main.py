@@ -29,9 +29,11 @@ from .io.output import capture_output, report_exception
 from .io.release_dir import describe, make_read_only
 from .join import Joining, LoopFailed, bootstrap
 from .runtime.asyncio_runner import complain, run_bot, why_it_stopped
-from .runtime.bootstrap import Bootstrap, hello_of
+from .runtime.bootstrap import Bootstrap, hello_of, importing
 from .runtime.declaration import BotError
 from .runtime.early_failure import report_early_failure
+from .runtime.join_check import never_joins
+from .runtime.start_watch import StartWatch
 from .runtime.supervised import SupervisedRuntime
 from .worker import Worker, WorkerBot
 
@@ -58,7 +60,9 @@ def run_assigned(target: str) -> int:
     except NeverblinkError as problem:
         report_early_failure(me, clean(problem.message))
         return complain(problem.message)
+    watch = StartWatch()
     try:
+        watch.begin(f"importing {target.partition(':')[0]} has not ended")
         try:
             found = find(target)
         except NeverblinkError as problem:
@@ -68,6 +72,8 @@ def run_assigned(target: str) -> int:
             report_exception(problem)
             reason = f"importing {target.partition(':')[0]} failed: {describe(problem)}"
             return _give_up(me, link, reason, traceback.format_exc())
+        finally:
+            watch.end()
         seat = Bootstrap(me, link, began=began, supervised=True, output=output)
         try:
             return run_found(found, seat)
@@ -83,7 +89,16 @@ def find(target: str) -> type[Worker[Any]] | Callable[[], Any]:
     module_name, _, name = target.partition(":")
     if not module_name or not name:
         raise BotError(f"bot {target!r}: expected MODULE:NAME, such as bot:Foresight")
-    module = import_module(module_name, f"bot {target}", BotError)
+    if never_joins(module_name, name, Path.cwd()):
+        raise BotError(
+            f"bot {target}: {name} never joins: neither its module nor what that imports of this project imports "
+            "neverblink.worker. Have it call join() and loop over the ticks, or write a Worker"
+        )
+    token = importing.set(module_name)
+    try:
+        module = import_module(module_name, f"bot {target}", BotError)
+    finally:
+        importing.reset(token)
     found: Any = module
     for part in name.split("."):
         if not hasattr(found, part):
@@ -110,6 +125,7 @@ def run_found(found: type[Worker[Any]] | Callable[[], Any], seat: Bootstrap) -> 
 
 def _run_function(function: Callable[[], Any], seat: Bootstrap) -> int:
     joining = Joining(seat)
+    joining.watch.begin(f"{function.__qualname__} has not called join()")
     token = bootstrap.set(joining)
     try:
         returned = function()
@@ -119,6 +135,7 @@ def _run_function(function: Callable[[], Any], seat: Bootstrap) -> int:
     except BaseException as problem:
         return _raised(function, problem, joining)
     finally:
+        joining.watch.end()
         bootstrap.reset(token)
 
 

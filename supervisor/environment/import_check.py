@@ -41,10 +41,12 @@ def check_import(config: Config, environment: Mapping[str, str]) -> dict[str, An
             timeout=within / 1e9,
             check=False,
         )
-    except subprocess.TimeoutExpired:
+    except subprocess.TimeoutExpired as problem:
+        output = _last_line(problem.stderr or b"").decode(errors="replace")
         raise ImportFailed(
             f"importing {config.bot} takes longer than start_within = {duration.show(within)}: "
             "move slow work into on_start, or raise it in [handoff]"
+            + (f"; its last output: {output}" if output else "")
         ) from None
     except OSError as problem:
         raise ImportFailed(f"{python} cannot be run: {problem.strerror}") from None

@@ -470,9 +470,12 @@ class Engine:
             return TurnStep("on_yielding", self.bot.call_yielding, within=preparation.begin_handler(now))
         if preparation.order and order is not None:
             if task := preparation.overdue(now):
-                within = duration.about(self.bot.yield_within)
+                reason = f"{task}, which did not end within {duration.about(self.bot.yield_within)}"
                 # Two processes must never act as the leader.
-                self.feed(seat.YieldRefused(order.order, f"{task}, which did not end within {within}"))
+                if order.force:
+                    self.fail("yield", f"the forced handoff was held by {reason}")
+                    return None
+                self.feed(seat.YieldRefused(order.order, reason))
                 return self._lead_on(now)
             held = boundary is not None and what_holds(boundary, order)
             in_window = boundary is not None and boundary.window and not order.force

@@ -29,7 +29,7 @@ from ..engine.turns import HookTimeout, TurnStep
 from ..io.output import report
 from ..io.precise_loop import PreciseLoop, default_policy_in_force
 from ..io.release_dir import describe
-from .bootstrap import Bootstrap, Runnable, alone
+from .bootstrap import Bootstrap, Runnable, alone, refuse_in_import
 from .interfaces import Runtime
 
 __all__ = ["AsyncioRunner", "complain", "rest", "run_alone", "run_bot", "why_it_stopped"]
@@ -220,6 +220,7 @@ def rest(engine: Engine, runtime: Runtime) -> bool:
 
 def run_alone(name: str, declare: Callable[[], Runnable]) -> NoReturn:
     """Run bot `name`, as `declare` returns it, without a supervisor until Ctrl-C or its end; exit with its status."""
+    refuse_in_import()
     try:
         status = run_bot(declare(), alone(name))
     except NeverblinkError as problem:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable
+from contextvars import ContextVar
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,10 +26,14 @@ from ..model.inbox_bound import InboxBound
 from ..model.migration import Migrations
 from ..model.replica import Replica
 from ..replication.interfaces import WorkerIO
+from .declaration import BotError
 from .interfaces import Runtime
 from .standalone import StandaloneRuntime
 
-__all__ = ["Bootstrap", "Runnable", "alone", "build_engine", "hello_of"]
+__all__ = ["Bootstrap", "Runnable", "alone", "build_engine", "hello_of", "importing", "refuse_in_import"]
+
+importing: ContextVar[str] = ContextVar("neverblink.importing", default="")
+"""The module of the bot while neverblink imports it."""
 
 
 class Runnable(Bot, Protocol):
@@ -101,11 +106,24 @@ def build_engine(
 
 
 def alone(name: str) -> Bootstrap:
-    """The bootstrap of a bot without a supervisor. From here on a failing print raises nothing."""
+    """The bootstrap of a bot without a supervisor. From here on a failing print raises nothing.
+
+    Raises what `refuse_in_import` raises.
+    """
+    refuse_in_import()
     unfailing_output()
     runtime = StandaloneRuntime()
     me = Assignment(bot=name, worker="alone", release="", run="", lease="", journal="")
     return Bootstrap(me, runtime, began=runtime.clock.mono(), supervised=False)
+
+
+def refuse_in_import() -> None:
+    """Raise `BotError` while neverblink imports the bot: it would run inside that import, and never be a worker."""
+    if module := importing.get():
+        raise BotError(
+            f"{module} runs the bot while it is imported: put the call that does so under "
+            'if __name__ == "__main__":'
+        )
 
 
 def hello_of(
