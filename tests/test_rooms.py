@@ -29,7 +29,7 @@ ROOMS: dict[str, str] = {
     "worker/worker": "protocol worker/codecs worker/model worker/io worker/engine worker/runtime",
     "worker/join": "protocol worker/codecs worker/model worker/io worker/engine worker/runtime",
     "worker": "protocol worker/codecs worker/model worker/io worker/worker worker/join",
-    "worker/adapters": "protocol worker/model worker/io worker/join",
+    "worker/adapters": "protocol worker/model worker/io worker/join worker/worker",
     "worker/simulation": (
         "protocol protocol/handoff worker/io worker/journal worker/engine worker/runtime worker/worker"
     ),

@@ -16,12 +16,12 @@ from ..protocol.state_changes import StateChanges
 from ..protocol.window import WindowSpec
 from ..protocol.wire import WireError
 from .io.output import report_exception
+from .io.start_watch import StartWatch
 from .journal.directory import JournalDirectory
 from .main import find
 from .model.inbox import Inbox
 from .model.replica import Replica
 from .replication.replay import SegmentReplay, restore
-from .runtime.start_watch import StartWatch
 from .worker import WorkerBot
 
 __all__ = ["BotCheck", "check", "replica_of"]

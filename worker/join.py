@@ -34,6 +34,7 @@ from .engine.turns import TurnStep
 from .io.listening_sockets import WorkerSockets
 from .io.output import report_exception
 from .io.precise_loop import Poller
+from .io.start_watch import StartWatch
 from .model.cells import Cells
 from .model.commands import Declared
 from .model.decision import Decision
@@ -58,7 +59,6 @@ from .runtime.declaration import (
     state_home,
     windows_of,
 )
-from .runtime.start_watch import StartWatch
 
 __all__ = ["Loop", "LoopFailed", "bootstrap", "join"]
 

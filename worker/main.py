@@ -27,13 +27,13 @@ from .io.find_module import import_module
 from .io.listening_sockets import inherit
 from .io.output import capture_output, report_exception
 from .io.release_dir import describe, make_read_only
+from .io.start_watch import StartWatch
 from .join import Joining, LoopFailed, bootstrap
 from .runtime.asyncio_runner import complain, run_bot, why_it_stopped
 from .runtime.bootstrap import Bootstrap, hello_of, importing
 from .runtime.declaration import BotError
 from .runtime.early_failure import report_early_failure
 from .runtime.join_check import never_joins
-from .runtime.start_watch import StartWatch
 from .runtime.supervised import SupervisedRuntime
 from .worker import Worker, WorkerBot
 

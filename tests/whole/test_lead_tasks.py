@@ -289,6 +289,26 @@ def test_a_rollback_from_code_whose_task_does_not_end_kills_it_before_the_old_co
 
 
 @pytest.mark.deep
+def test_new_code_that_fails_with_a_thread_that_does_not_end_is_rolled_back(live: Live) -> None:
+    """The old code waits for the lease, and must get it before the supervisor takes it for dead."""
+    live.up(live.code("v0", _HEAD + _THREAD))
+    begins(live, 1)
+    failing = f"""{_HEAD}{_STUBBORN_THREAD}
+    def on_tick(self, tick):
+        if not tick.first:
+            raise ValueError("broken")
+"""
+    deployed = live.run("deploy", live.code("v1", failing, probation="30s"))
+    assert deployed.code == 4, deployed
+    begins(live, 3)
+    live.ticks_on()
+    said = lives(live)
+    old = said[0][1]
+    of_new = [at for at, pid, _ in said if pid != old]
+    assert not [text for at, pid, text in said if pid == old and of_new[0] < at < of_new[-1]]
+
+
+@pytest.mark.deep
 def test_a_process_that_fails_holds_the_lease_until_its_thread_has_ended(live: Live) -> None:
     """Otherwise the standby's thread would act beside that of the dying process."""
     code = """

@@ -802,6 +802,8 @@ class Engine:
         self.release()
         self._io.tell(self._counters.report(done=True))
         self._io.expect_exit(1 if leave.how == "fail" else 0)
+        if self.tasks.running:
+            self._io.exit_if(lambda: self.tasks.running)
 
 
 def _how(problem: BaseException, description: str) -> str:

@@ -136,14 +136,15 @@ class Leading:
         # A bot that is always late never has slack, and the deployment may be meant to cure that.
         ignore_slack = now - self._waiting[1] > _SLACK_WITHIN
         preparation = self.preparation
-        ignore_slack = ignore_slack or preparation.sealed
+        waits = preparation.waits(now)
+        ignore_slack = ignore_slack or preparation.sealed or bool(waits)
         boundary = seat.Boundary(
             decision=self.decisions.open_name,
             window=self.turns.window_open() or preparation.window(self._clock.wall()),
             slack=not self.writer.busy and (ignore_slack or self.turns.slack(self._bracing.needs(order))),
             successor=order is None
             or (self._publisher.caught_up(order.to) and not self._replica.inbox.unmet(order.to)),
-            task=preparation.waits(now),
+            task=waits,
         )
         if order is None or what_holds(boundary, order):
             return boundary

@@ -6,6 +6,7 @@ works the same with both.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from ...protocol.lease import Holder
@@ -74,6 +75,10 @@ class WorkerIO(Protocol):
 
     def expect_exit(self, status: int) -> None:
         """This worker has left. Make sure that its process exits with `status`, by force after `EXIT_GRACE`."""
+        ...
+
+    def exit_if(self, acting: Callable[[], object]) -> None:
+        """End this process soon, by force, if `acting()` still holds then. After `expect_exit`."""
         ...
 
     def collect_garbage(self) -> None:

@@ -20,6 +20,9 @@ __all__ = ["ExitDeadline"]
 _MOST = 5
 """How many of the threads and tasks that still run are listed."""
 _TELL_WITHIN = 200_000_000
+_ACTS_AT_MOST = 500_000_000
+"""How long a process that has left may keep the lease because a task of the bot still runs, ns. The supervisor gives a
+successor 2 s to take the lease."""
 
 
 class ExitDeadline:
@@ -32,12 +35,14 @@ class ExitDeadline:
         self._within = within
         self._last = last
         self._armed = False
+        self._status = 1
 
     def arm(self, status: int) -> None:
         """Start the deadline, once; the process will end with exit status `status`. Called in the main thread."""
         if self._armed:
             return
         self._armed = True
+        self._status = status
         try:
             loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
         except RuntimeError:
@@ -47,12 +52,29 @@ class ExitDeadline:
             _start(self._log_and_exit, status, loop)
             _start(self._exit, status)
 
+    def arm_early(self, acting: Callable[[], object]) -> None:
+        """End the process soon if `acting()` still holds then: a successor waits for the lease that it keeps."""
+        with suppress(RuntimeError):
+            _start(self._exit_if, acting)
+
+    def _exit_if(self, acting: Callable[[], object]) -> None:
+        time.sleep(_ACTS_AT_MOST / 1e9)
+        if acting():
+            self._end(
+                f"neverblink: tasks of the bot still ran {_ACTS_AT_MOST / 1e9:g} s after they were told to end, so the "
+                "process was ended\n",
+                self._status,
+            )
+
     def _log_and_exit(self, status: int, loop: asyncio.AbstractEventLoop | None) -> None:
         time.sleep(self._within / 1e9)
         message = (
             f"neverblink: this process still ran {self._within / 1e9:g} s after its end had begun "
             f"({_what_runs(loop)}), and was ended\n"
         )
+        self._end(message, status)
+
+    def _end(self, message: str, status: int) -> None:
         with suppress(Exception):
             self._last()
         with suppress(Exception):

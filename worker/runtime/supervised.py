@@ -176,6 +176,9 @@ class SupervisedRuntime:
     def expect_exit(self, status: int) -> None:
         self._deadline.arm(status)
 
+    def exit_if(self, acting: Callable[[], object]) -> None:
+        self._deadline.arm_early(acting)
+
     def collect_garbage(self) -> None:
         gc.collect()
         # Objects loaded so far stay for the whole run: later collections need not visit them.

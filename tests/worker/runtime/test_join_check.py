@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from neverblink.worker.io.start_watch import StartWatch, place_of
 from neverblink.worker.runtime.join_check import never_joins
-from neverblink.worker.runtime.start_watch import StartWatch, place_of
 
 SCRIPT = "import time\n\ndef main():\n    while True:\n        time.sleep(1)\n"
 

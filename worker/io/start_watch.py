@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 from types import FrameType
 
-from ..io.output import report
+from .output import report
 
 __all__ = ["StartWatch"]
 
