@@ -42,6 +42,7 @@ __all__ = [
     "RebaseClock",
     "Releases",
     "Request",
+    "RestartFeed",
     "RestoreState",
     "Resume",
     "Rollback",
@@ -297,6 +298,12 @@ class SetState(Request, frozen=True, tag="state-set"):
     """Set it although decisions of an outage that is not acknowledged are in doubt."""
 
 
+class RestartFeed(Request, frozen=True, tag="feed-restart"):
+    """Replace the process of a feed by one on the release that leads."""
+
+    feed: str
+
+
 class Down(Request, frozen=True, tag="down"):
     """Stop the bot for good at its next boundary, then the supervisor."""
 
@@ -326,6 +333,7 @@ Command = (
     | RestoreState
     | ImportState
     | SetState
+    | RestartFeed
     | Down
 )
 

@@ -22,6 +22,7 @@ __all__ = [
     "DeploymentEnded",
     "DeploymentStarted",
     "Event",
+    "FeedChanged",
     "Heartbeat",
     "HomeChanged",
     "InboxProblemChanged",
@@ -250,6 +251,21 @@ class TaskFailed(_TaskChanged, frozen=True, tag="task-failed"):
     """A task or thread that runs as long as the leader leads has raised, or code of the bot has cancelled it."""
 
 
+class FeedChanged(_Event, frozen=True, tag="feed"):
+    """A feed began to run or was found running, failed and is started again, is stale or fresh again, or was ended.
+
+    `text` says it in one line. `blackout`: from the end of the process before to the beginning of this one, ns; 0 when
+    that is not known.
+    """
+
+    feed: str
+    state: Literal["adopted", "running", "failed", "stale", "fresh", "ended"]
+    text: str = ""
+    release: str = ""
+    pid: int = 0
+    blackout: int = 0
+
+
 class Commanded(_Event, frozen=True, tag="command"):
     """A command was carried out or refused (`outcome` is "ok" or the fault's code)."""
 
@@ -371,6 +387,7 @@ Event = (
     | InboxProblemChanged
     | TaskEnded
     | TaskFailed
+    | FeedChanged
     | Commanded
     | Heartbeat
     | OutageChanged

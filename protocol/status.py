@@ -16,6 +16,7 @@ __all__ = [
     "DeploymentSeen",
     "DescriptorsSeen",
     "Failure",
+    "FeedStatus",
     "HistorySeen",
     "InboxSeen",
     "JournalSeen",
@@ -249,6 +250,41 @@ class SupervisorSeen(msgspec.Struct, frozen=True):
     since: int
 
 
+class FeedStatus(msgspec.Struct, frozen=True):
+    """A feed of the bot. Numbers are those of its present process; times are wall clock, ns."""
+
+    feed: str
+    state: Literal["starting", "running", "stale", "down"]
+    pid: int
+    release: str
+    """The release whose code it runs, which may be an earlier one than the bot's."""
+    since: int
+    """When its process was started, or found."""
+    run: int
+    n: int
+    """The newest number that it has published."""
+    at: int
+    """When it was published; 0 before the first."""
+    behind: int
+    """How many events the bot has not applied."""
+    buffered: int
+    """Events in the replay buffer."""
+    buffer_bytes: int
+    overrun: int = 0
+    """Events that left the replay buffer before a worker had received them."""
+    refused: int = 0
+    """Events that could not be encoded."""
+    subscribers: tuple[str, ...] = ()
+    restarts: int = 0
+    """Since the supervisor was started."""
+    blackout: int = 0
+    """From the end of the process before to the beginning of this one, ns; 0 when that is not known."""
+    error: str = ""
+    """Why it is down, or was down last, "" since it ran well."""
+    next_start: int = 0
+    """When it is started again; 0 when that is not planned."""
+
+
 class BotStatus(msgspec.Struct, frozen=True):
     """The answer to `status`. Fields about the leader are "" or 0 when no worker leads."""
 
@@ -327,3 +363,5 @@ class BotStatus(msgspec.Struct, frozen=True):
     """Fields of the leader's state that are not read back, because the time between two turns is too short."""
     tasks: tuple[TaskReport, ...] = ()
     """The leader's tasks and threads that run as long as it leads."""
+    feeds: tuple[FeedStatus, ...] = ()
+    """The feeds of the bot."""

@@ -34,6 +34,8 @@ from .deploy.owned_home import OwnedHome
 from .deploy.rescue import end_orphaned_workers
 from .deploy.shutdown import Shutdown
 from .environment.prepare import Preparer
+from .feeds.feeds import Feeds
+from .feeds.launcher import FeedLauncher, LivingFeed, living_feeds
 from .notify.notifier import Notifier
 from .release.hooked_repositories import repositories
 from .release.releases import ReleaseStore
@@ -145,7 +147,14 @@ class _Daemon:
         self._deployments = deployments = Deployments(
             bot, releases, self._history, self._deploy_lock, self._preparer, home.logs
         )
-        self._shutdown = Shutdown(bot, deployments, self._preparer, say)
+        self._feeds = Feeds(
+            bot.state,
+            FeedLauncher(home, config.name, inherited, owned.feed_key, log.warn),
+            owned.feed_key,
+            owned.socket_path,
+            self._groups.end,
+        )
+        self._shutdown = Shutdown(bot, deployments, self._preparer, self._feeds.stop, say)
         self._branch_watch = BranchWatch(home, releases, self._history, bot.state, say)
         # the start: from the home as it was found to the first tick
         code = config.directory
@@ -155,9 +164,18 @@ class _Daemon:
         self._arrival = Arrival(home, bot, self._adoption, self._history, say)
         # commands
         status = StatusReader(
-            bot, deployments, self._branch_watch, self._pauses, self._notifier, owned, self._version
+            bot,
+            deployments,
+            self._branch_watch,
+            self._pauses,
+            self._notifier,
+            owned,
+            self._feeds,
+            self._version,
         )
-        self._dispatcher = Dispatcher(bot, deployments, self._branch_watch, status, self._shutdown, home)
+        self._dispatcher = Dispatcher(
+            bot, deployments, self._branch_watch, status, self._shutdown, self._feeds, home
+        )
         self._sockets = DaemonSockets(home, owned.bindings, say)
         self._files = ControlFiles(
             home.path,
@@ -168,6 +186,8 @@ class _Daemon:
             now=time.time_ns,
             say=say,
         )
+        self._living_feeds: list[LivingFeed] = []
+        """The feeds that an earlier supervisor started."""
         self._web: WebProcess | None = None
         self._tcp_listener: HelperProcess | None = None
         for listener in (self._sd_notify, self._notifier, self._files):
@@ -187,6 +207,7 @@ class _Daemon:
             self._sockets.open(self._bot, self._owned.worker_keys, self._dispatcher)
             self._subscribe()
             self._start_helpers()
+            self._feeds.begin(self._living_feeds)
             await self._recall()
             await self._files.begin()
             self._arrival.publish_started(os.getpid(), self._version)
@@ -205,7 +226,8 @@ class _Daemon:
         await arrival.look(owned.identity, copied=owned.copied, fresh=fresh, chosen=chosen is not None)
         if arrival.ended_unasked:
             self._preparer.doubt()
-        owned.load_keys(renew=not self._adoption.alive)
+        self._living_feeds = await asyncio.to_thread(living_feeds, owned.home)
+        owned.load_keys(renew=not (self._adoption.alive or self._living_feeds))
         ended = await asyncio.to_thread(self._preparer.arrive)
         if ended:
             self._log.say(ended)
@@ -229,6 +251,7 @@ class _Daemon:
         self._bus.subscribe(self._pauses.take)
         self._bus.subscribe(self._branch_watch.note)
         self._bus.subscribe(self._sockets.publish)
+        self._bus.subscribe(self._feeds.note)
         self._bus.subscribe(self._note_exit)
 
     def _note_exit(self, event: Event) -> None:
@@ -259,6 +282,7 @@ class _Daemon:
         await self._files.close()
         self._owned.close()
         self._branch_watch.close()
+        self._feeds.close()
         self._bot.close()
         await self._deployments.close()
         if self._web is not None:

@@ -64,6 +64,10 @@ ROOMS: dict[str, str] = {
         "protocol protocol/handoff supervisor/system supervisor/config supervisor/store supervisor/release "
         "supervisor/workers supervisor/handoff"
     ),
+    "supervisor/feeds": (
+        "protocol supervisor/system supervisor/config supervisor/store supervisor/release supervisor/workers "
+        "supervisor/bot"
+    ),
     "supervisor/notify": "protocol supervisor/system supervisor/config supervisor/terminal supervisor/bot",
     "supervisor/deploy": (
         "protocol protocol/handoff supervisor/system supervisor/config supervisor/store supervisor/release "
@@ -72,7 +76,7 @@ ROOMS: dict[str, str] = {
     "supervisor/api": (
         "protocol protocol/state supervisor/state supervisor/system supervisor/config supervisor/store "
         "supervisor/sockets supervisor/terminal "
-        "supervisor/workers supervisor/bot supervisor/notify supervisor/deploy"
+        "supervisor/workers supervisor/bot supervisor/feeds supervisor/notify supervisor/deploy"
     ),
     "supervisor/hook": (
         "protocol protocol/handoff supervisor/system supervisor/store supervisor/release supervisor/terminal "
@@ -85,7 +89,7 @@ ROOMS: dict[str, str] = {
     "supervisor/daemon": (
         "protocol supervisor/system supervisor/config supervisor/store supervisor/release supervisor/environment "
         "supervisor/sockets supervisor/control_files supervisor/workers supervisor/handoff supervisor/bot "
-        "supervisor/notify supervisor/deploy supervisor/api supervisor/web"
+        "supervisor/feeds supervisor/notify supervisor/deploy supervisor/api supervisor/web"
     ),
     "supervisor/cli": (
         "supervisor/adopt "

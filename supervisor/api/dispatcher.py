@@ -30,6 +30,7 @@ from ...protocol.commands import (
     Pause,
     RebaseClock,
     Releases,
+    RestartFeed,
     RestoreState,
     Resume,
     Rollback,
@@ -48,6 +49,7 @@ from ..bot.bot import LiveBot
 from ..deploy.branch_watch import BranchWatch
 from ..deploy.deployments import Deployments
 from ..deploy.shutdown import Shutdown
+from ..feeds.feeds import Feeds
 from ..store.history_db import NoSuchDeployment
 from ..store.state_dir import Home
 from ..system.errors import Refusal
@@ -73,6 +75,7 @@ class Dispatcher:
         branch_watch: BranchWatch,
         status_reader: StatusReader,
         shutdown: Shutdown,
+        feeds: Feeds,
         home: Home,
     ) -> None:
         self._bot = bot
@@ -82,6 +85,7 @@ class Dispatcher:
         self._branch_watch = branch_watch
         self._status_reader = status_reader
         self._shutdown = shutdown
+        self._feeds = feeds
         self._bot_commands = BotCommands(bot)
         self._state_commands = StateCommands(bot, home, self._bot_commands)
 
@@ -132,6 +136,8 @@ class Dispatcher:
                 return await self._releases()
             case History():
                 return await self._history(command)
+            case RestartFeed(feed=feed):
+                return await self._restart_feed(feed)
             case Down():
                 return await self._stop(command)
 
@@ -180,6 +186,18 @@ class Dispatcher:
             )
         )
         return {"deployments": deployments, "outages": outages, "standbys": standbys}
+
+    async def _restart_feed(self, feed: str) -> dict[str, Any]:
+        report = await self._feeds.restart(feed)
+        if report is None:
+            raise Refusal("failed", f"feed {feed} was restarted, and has not begun to run: see its log")
+        return {
+            "feed": feed,
+            "release": report.release,
+            "pid": report.pid,
+            "run": report.run,
+            "blackout": report.blackout,
+        }
 
     async def _stop(self, command: Down) -> dict[str, Any]:
         if self._bot.state.starting:

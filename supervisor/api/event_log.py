@@ -168,6 +168,8 @@ def level_of_event(event: events.Event) -> Level:
             return "error"
         case events.StandbyChanged(state="behind" | "failing"):
             return "warning"
+        case events.FeedChanged(state=state):
+            return "error" if state == "failed" else "warning" if state == "stale" else "info"
         case events.HomeChanged(state=state):
             return "info" if state == "remade" else "warning"
         case events.StartPlanned():
@@ -232,6 +234,10 @@ def line_of(event: events.Event) -> str:
             return f"standby {worker} is {state}{reason}" if worker else f"standby: {state}{reason}"
         case events.OutageChanged(outage=outage):
             return describe_outage(outage, event.at)
+        case events.FeedChanged(state=state):
+            what = {"running": "runs", "adopted": "was found", "fresh": "is fresh again", "stale": "is stale"}
+            text = f": {event.text}" if event.text else ""
+            return f"feed {event.feed} {what.get(state, state)}{text}"
         case events.HomeChanged():
             return event.text
         case events.SupervisorStarted():

@@ -38,6 +38,7 @@ from ..deploy.branch_watch import BranchWatch
 from ..deploy.deployment import ActiveDeployment
 from ..deploy.deployments import Deployments
 from ..deploy.owned_home import OwnedHome
+from ..feeds.feeds import Feeds
 from ..notify.notifier import Notifier
 from ..store.history_thread import HistoryThread
 from ..store.lock_and_pause import PauseNotes
@@ -60,6 +61,7 @@ class StatusReader:
         pauses: PauseNotes,
         notifier: Notifier,
         owned: OwnedHome,
+        feeds: Feeds,
         version: str,
     ) -> None:
         self._bot = bot
@@ -68,6 +70,7 @@ class StatusReader:
         self._pauses = pauses
         self._notifier = notifier
         self._owned = owned
+        self._feeds = feeds
         self._supervisor = SupervisorSeen(os.getpid(), version, bot.bus.now())
 
     def read(self) -> BotStatus:
@@ -135,6 +138,7 @@ class StatusReader:
             home_problem=self._owned.check(),
             unverified=report.unverified,
             tasks=report.tasks,
+            feeds=self._feeds.status(),
         )
 
 

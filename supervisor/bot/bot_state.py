@@ -60,6 +60,8 @@ class BotState(BotContext):
         """Of the handoffs in progress, oldest first."""
         self.runs: dict[str, tuple[Release, Config]] = {}
         """Each known release with the configuration to run it."""
+        self.feed_processes: dict[str, int] = {}
+        """The releases that feeds run on, each with the pid of a feed."""
         self.changes = Conditions(platform.scheduler)
         """Lets coroutines wait for a change of this state."""
 

@@ -66,6 +66,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "commands": ("bot_commands", "List the commands that the bot declares."),
         "send": ("operations", "Run one of the bot's commands and show its answer."),
         "acknowledge": ("operations", "Acknowledge an outage, so that `status` no longer reports it."),
+        "feed": ("feed", "Show the bot's feeds, or restart one on the release that leads."),
         "rebase-clock": ("operations", "Accept the wall clock as it is now, and tick by it."),
     },
     "Administer": {

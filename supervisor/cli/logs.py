@@ -55,6 +55,7 @@ _LOOKED_THROUGH = 200_000
 @click.option(
     "-w", "--worker", default="", metavar="WORKER", help="Only this worker, such as w3, or `supervisor`."
 )
+@click.option("--feed", default="", metavar="FEED", help="Only this feed.")
 @click.option("--level", type=click.Choice(get_args(Level)), default=None, help="Only this level and above.")
 @click.option(
     "--deployment",
@@ -77,6 +78,7 @@ def logs(
     follow: bool,
     release: str,
     worker: str,
+    feed: str,
     level: Level | None,
     deployment: int | None,
     since: str,
@@ -93,8 +95,13 @@ def logs(
     """
     if not context.home.logs.is_dir():
         raise BadInput(f"home {context.home.path}: there are no logs yet: `neverblink up` starts them")
+    if feed and worker:
+        raise BadInput("--feed and --worker exclude each other: name one of them")
+    worker = worker or (f"feed-{feed}" if feed else "")
     wanted = LineFilter(level, deployment or 0, _since(since))
     filters = _Book(context, release, worker, wanted)
+    if feed and not filters.files():
+        raise BadInput(f"there is no log of feed {feed!r} in {context.home.logs}: see `neverblink feed`")
     if worker and not filters.files():
         raise BadInput(
             f"there is no log of {worker!r} in {context.home.logs}: name a worker as in `status`, such as w3"
@@ -158,9 +165,14 @@ class _Book:
 
         A file appears a moment before the history has its worker: with `patient`, such a file waits for the next call.
         """
-        there = {path: path.stat().st_ctime for path in self._here.home.logs.glob("w*.log") if path.is_file()}
+        logs = self._here.home.logs
+        found = [*logs.glob("w*.log"), *logs.glob("feed-*.log")]
+        there = {path: path.stat().st_ctime for path in found if path.is_file()}
         if any(path.name not in self._owners for path in there):
             self._learn()
+        for path in there:
+            if path.name.startswith("feed-"):
+                self._owners.setdefault(path.name, ("", path.stem))
         order = {name: place for place, name in enumerate(self._owners)}
         now = time.time()
         wanted = [

@@ -9,7 +9,7 @@ from ...protocol import commands, duration
 from ...protocol.duration import SECOND
 from ...protocol.events import DeploymentEnded
 from ...protocol.link import TaskReport
-from ...protocol.status import BotStatus, InboxSeen, PauseNote
+from ...protocol.status import BotStatus, FeedStatus, InboxSeen, PauseNote
 from ..api.client import convert
 from ..api.status import describe_next_start
 from ..bot.outages import describe_outage
@@ -21,7 +21,15 @@ from .command import Done, remote_command
 from .context import CommandContext
 from .exit_codes import Exit
 
-__all__ = ["describe_inbox", "describe_pause", "describe_task", "describe_unverified", "picture", "status"]
+__all__ = [
+    "describe_feed",
+    "describe_inbox",
+    "describe_pause",
+    "describe_task",
+    "describe_unverified",
+    "picture",
+    "status",
+]
 
 _OUTAGES = 5
 _TRACEBACK = 30
@@ -61,6 +69,7 @@ def picture(status: BotStatus, screen: Screen) -> list[str]:
         *_outages(status, screen),
         *_lock(status, screen),
         *(("pushed", text) for branch in status.branches if (text := describe_undeployed(branch))),
+        *_feeds(status, screen),
         *_unheard(status, screen),
         *([("home", screen.bad(status.home_problem))] if status.home_problem else []),
         *_history(status, screen),
@@ -129,6 +138,37 @@ def describe_inbox(inbox: InboxSeen | None) -> str:
         *([f"{count(inbox.missing, 'number')} missing, last in {inbox.gap}"] if inbox.missing else []),
         *([f"{count(inbox.renumbered, 'event')} dropped, {_RENUMBERED}"] if inbox.renumbered else []),
     ]
+    return ", ".join(parts)
+
+
+def _feeds(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
+    return [("feed", describe_feed(feed, status, screen)) for feed in status.feeds]
+
+
+def describe_feed(feed: FeedStatus, status: BotStatus, screen: Screen) -> str:
+    """A feed in one line."""
+    if feed.state == "down":
+        again = (
+            f"; it is started again in {last(max(0, feed.next_start - status.at))}" if feed.next_start else ""
+        )
+        return f"{feed.feed} {screen.bad('is down')}: {feed.error}{again}"
+    newest = f"event {feed.n} {ago(feed.at, status.at)}" if feed.at else "no event yet"
+    state = (
+        screen.warn("is stale")
+        if feed.state == "stale"
+        else "is starting"
+        if feed.state == "starting"
+        else "runs"
+    )
+    parts = [f"{feed.feed} {state}: {newest}, pid {feed.pid}"]
+    if feed.behind:
+        parts.append(f"the bot is {count(feed.behind, 'event')} behind")
+    if feed.overrun:
+        parts.append(screen.warn(f"{count(feed.overrun, 'event')} left the buffer unread"))
+    if feed.release != status.release and status.release:
+        parts.append(f"on release {feed.release} until `neverblink feed restart {feed.feed}`")
+    if feed.error:
+        parts.append(f"last error: {feed.error}")
     return ", ".join(parts)
 
 

@@ -26,6 +26,7 @@ from ..system.crash_backoff import AT_MOST
 from ..system.text import NAME_RULE, is_valid_name
 from . import notify_settings as telling
 from .addresses import ListenAddress, WebSettings, trouble
+from .feed_settings import FeedSettings, read_feeds
 from .hang_limits import HangLimits
 from .socket_settings import SocketSettings, read_sockets
 from .toml_table import ConfigError, TomlTable, shown
@@ -190,6 +191,8 @@ class Config(msgspec.Struct, frozen=True):
     """The address for operators on other machines."""
     web: WebSettings | None = None
     """Where the web page listens, None when it is off."""
+    feeds: tuple[FeedSettings, ...] = ()
+    """The feeds that run beside its workers."""
     sockets: tuple[SocketSettings, ...] = ()
     """The listening sockets that its workers inherit."""
     log: LogSettings = LogSettings()
@@ -239,6 +242,7 @@ def load(directory: Path, project: Path | None = None) -> Config:
         "watchdog",
         "restart",
         "files",
+        "feeds",
         "sockets",
         "web",
     )
@@ -267,6 +271,7 @@ def load(directory: Path, project: Path | None = None) -> Config:
         files=_files(root.table("files")),
         listen=_listen(root.table("listen")),
         web=_web(root.table("web"), project),
+        feeds=read_feeds(root.table("feeds")),
         sockets=read_sockets(root.table("sockets"), project),
         command=_command(root),
         log=_logging(root.table("log")),

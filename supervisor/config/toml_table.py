@@ -51,6 +51,10 @@ class TomlTable:
             raise self.error(key, f"is {what}: expected a table, [{self._prefix}{key}]")
         return TomlTable(self.path, f"{self._prefix}{key}.", cast("dict[str, Any]", value))
 
+    def is_text(self, key: str, text: str) -> bool:
+        """Whether the value is this text."""
+        return self._values.get(key) == text
+
     def is_table(self, key: str) -> bool:
         return isinstance(self._values.get(key), dict)
 

@@ -27,6 +27,7 @@ class OwnedHome:
         self.home = home
         self.bindings = Bindings(sockets)
         self._sockets = sockets
+        self._sockets = sockets
         try:
             self.identity, self.copied = recognise(home)
         except OSError as problem:
@@ -51,6 +52,14 @@ class OwnedHome:
     def keys_of(self, worker: str) -> Keys:
         """The keys of a new worker."""
         return self.worker_keys.of(worker)
+
+    def feed_key(self, feed: str) -> bytes:
+        """The key of a feed."""
+        return self.worker_keys.feed(feed)
+
+    def socket_path(self, name: str) -> str:
+        """The path of a socket in the home, short enough for an address."""
+        return self._sockets.endpoint(name).removeprefix("ipc://")
 
     def load_keys(self, *, renew: bool) -> None:
         """Load the keys that living workers have; with `renew`, make new keys. Raises `WorkerKeysError`."""

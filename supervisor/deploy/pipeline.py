@@ -151,7 +151,9 @@ class Pipeline:
         No deployment may be in progress: its release could be among them.
         """
         alive = self._bot.state.registry.alive()
-        in_use, pids = {member.release for member in alive}, [member.pid for member in alive]
+        feeds = self._bot.state.feed_processes
+        in_use = {member.release for member in alive} | feeds.keys()
+        pids = [member.pid for member in alive] + list(feeds.values())
 
         async def tidy() -> None:
             await self._retention.prune(keep, in_use)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from ...protocol import duration
 from ...protocol.events import SupervisorStopping
@@ -25,11 +25,13 @@ class Shutdown:
         bot: LiveBot,
         deployments: Deployments,
         preparer: Preparer,
+        stop_feeds: Callable[[], Awaitable[None]],
         say: Callable[[str, Level], None],
     ) -> None:
         self._bot = bot
         self._deployments = deployments
         self._preparer = preparer
+        self._stop_feeds = stop_feeds
         self._say = say
         self._stopping: asyncio.Task[str] | None = None
         self._leaving: asyncio.Task[list[str]] | None = None
@@ -112,6 +114,8 @@ class Shutdown:
             self._preparer.cancel(why)
             await self._deployments.settle(why)
             problem = await self._bot.stop(why)
+            # After `on_stop`, which may still need what they bring.
+            await self._stop_feeds()
             self._say(f"the bot has stopped{', badly: ' + problem if problem else ''}", "info")
             return problem
         finally:

@@ -33,6 +33,8 @@ class MessageWriter:
         """Counts the times without a leader or with a slow one; part of a note's key."""
         self._down = ""
         self._slow = ""
+        self._bad_feeds: dict[str, str] = {}
+        """The feeds that failed or are stale, each with the key of the note that said so."""
         self._no_standby = False
         """Whether a failing standby has been reported."""
 
@@ -55,6 +57,8 @@ class MessageWriter:
                 return [self._inbox(event)]
             case events.TaskEnded() | events.TaskFailed():
                 return self._task(event)
+            case events.FeedChanged():
+                return self._feed(event)
             case events.HomeChanged():
                 return [self._home(event)]
             case events.StandbyChanged():
@@ -163,6 +167,20 @@ class MessageWriter:
         then = "it is not started again" if event.unhealthy else "it starts again"
         how = "failed" if isinstance(event, events.TaskFailed) else "ended"
         return [self._note(event, ("task",), level, f"task {event.task} {how}; {then}", event.text)]
+
+    def _feed(self, event: events.FeedChanged) -> list[Note]:
+        bad = self._bad_feeds
+        match event.state:
+            case "stale" | "failed":
+                key = bad.setdefault(event.feed, self._next_key("feed"))
+                what = "has published nothing" if event.state == "stale" else "failed"
+                title = f"feed {event.feed} {what}"
+                return [_held(self._note(event, ("feed",), "warning", title, event.text), key, MOMENT)]
+            case "fresh" | "running" if event.feed in bad:
+                note = self._note(event, ("feed",), "success", f"feed {event.feed} runs again", event.text)
+                return [_after(note, bad.pop(event.feed))]
+            case _:
+                return []
 
     def _home(self, event: events.HomeChanged) -> Note:
         level: Level = "success" if event.state == "remade" else "failure"

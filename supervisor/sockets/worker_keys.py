@@ -27,6 +27,7 @@ import zmq
 from zmq.utils import z85
 
 from ...protocol.errors import NeverblinkError
+from ...protocol.feed_wire import feed_key
 from ...protocol.keys import NO_CURVE, SIZE, Keys, derive
 from ..system.disk import rename_durably
 
@@ -96,6 +97,10 @@ class WorkerKeys:
     def of(self, worker: str) -> Keys:
         """The keys that the worker gets when it is started."""
         return Keys(derive(self._secret, "worker", worker), self._supervisor_public, self._links)
+
+    def feed(self, name: str) -> bytes:
+        """The key of a feed."""
+        return feed_key(self._links, name)
 
     def public(self, worker: str) -> bytes:
         """The public half of a worker's own key pair."""

@@ -7,6 +7,7 @@
         releases/           immutable code
         environments/       Python environments of releases
         logs/               one file for each worker
+        feeds/              one file for each feed: which process is it, and where it stands
         data/               the bot's own files, kept across releases: NEVERBLINK_DATA
         supervisor.db       history
         key                 the secret of the supervisors: see `sockets.worker_keys`
@@ -111,6 +112,7 @@ class Home:
         self.environments = self.path / "environments"
         self.logs = self.path / "logs"
         self.data = self.path / "data"
+        self.feeds = self.path / "feeds"
         self.database = self.path / "supervisor.db"
         self.lock = self.path / "lock"
         self.key = self.path / "key"
@@ -124,7 +126,7 @@ class Home:
         """Paths that third-party code must not open: keys and tokens, sockets, journal, history, logs and data."""
         history = [self.database.with_name(f"{self.database.name}{end}") for end in ("", "-wal", "-shm")]
         ways_in = [self.key, self.keys, self.tokens, self.run]
-        return [*ways_in, self.journal, self.logs, self.data, *history]
+        return [*ways_in, self.journal, self.logs, self.data, self.feeds, *history]
 
     @classmethod
     def open(cls, path: Path) -> Home:

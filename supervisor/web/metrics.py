@@ -6,7 +6,7 @@ process, as Prometheus expects.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import (
     CollectorRegistry,
@@ -25,7 +25,7 @@ from ...protocol.events import (
     WorkerExited,
     WorkerStarted,
 )
-from ...protocol.status import BotStatus
+from ...protocol.status import BotStatus, FeedStatus
 from .ticks import LeadSeen, TickSeen
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
@@ -157,7 +157,35 @@ class Metrics:
             gauge("leader_info", "Always 1; who leads.", 1, **leader)
             for name, (help, value) in _gauges(status).items():
                 gauge(name, help, value)
+            for name, help, value_of in _FEED_GAUGES:
+                each = Gauge(f"neverblink_feed_{name}", help, ["bot", "feed"], registry=now)
+                for feed in status.feeds:
+                    each.labels(self._bot, feed.feed).set(value_of(feed, status.at))
         return (generate_latest(now) + generate_latest(self._counted)).decode()
+
+
+_FEED_GAUGES: tuple[tuple[str, str, Callable[[FeedStatus, int], float]], ...] = (
+    ("up", "1 while the feed's process runs.", lambda feed, now: feed.state != "down"),
+    (
+        "stale",
+        "1 while it has published nothing for longer than stale_after.",
+        lambda feed, now: feed.state == "stale",
+    ),
+    ("published", "The number of the newest event of its present process.", lambda feed, now: feed.n),
+    (
+        "age_seconds",
+        "The age of the newest event.",
+        lambda feed, now: max(0, now - feed.at) / 1e9 if feed.at else 0,
+    ),
+    ("behind", "Events that the bot has not applied.", lambda feed, now: feed.behind),
+    ("buffer_bytes", "Bytes in the replay buffer.", lambda feed, now: feed.buffer_bytes),
+    (
+        "overrun",
+        "Events that left the replay buffer before a worker had them.",
+        lambda feed, now: feed.overrun,
+    ),
+    ("restarts", "How often it was started again.", lambda feed, now: feed.restarts),
+)
 
 
 def _gauges(status: BotStatus) -> Mapping[str, tuple[str, float]]:

@@ -77,6 +77,9 @@ def sweep(run: Path, living: Iterable[str] = ()) -> None:
     """Remove the sockets of all workers except those `living`."""
     kept = set(living)
     for socket in run.glob("*.sock"):
+        if socket.name.startswith("feed-"):
+            # A feed may be alive without a worker; its next process replaces the socket.
+            continue
         # Remove only sockets. With anything else binding fails, and the error names it.
         if socket.name.partition(".")[0] not in kept and socket.is_socket():
             socket.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ import msgspec
 
 from ...protocol.assignment import Assignment
 from ...protocol.events import WorkerExited, WorkerStarted
+from ...protocol.feed_named import FeedNamed
 from ...protocol.link import (
     EXIT_GRACE,
     ExpectFollower,
@@ -267,6 +268,7 @@ class WorkerPool:
             log_keep=config.log.keep,
             home_key=key_of(self._home.path),
             home_id=id_of(self._home),
+            feeds=tuple(FeedNamed(feed.name, feed.stale_after) for feed in config.feeds),
         )
 
     def _still_here(self, member: Member, timer: str) -> None:

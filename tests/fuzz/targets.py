@@ -687,6 +687,7 @@ FILES: dict[str, tuple[str, ...] | str] = {
     "supervisor/demo/world.py": "the demo reads what the demo's processes say",
     "supervisor/environment/import_check.py": ("check's finding",),
     "supervisor/environment/environments.py": "its own stamp, without which an environment counts as not there",
+    "supervisor/feeds/watch.py": ("feed's message",),
     "supervisor/control_files/request_files.py": "its own answers, of which it believes nothing that cannot be decoded",
     "supervisor/audit/export.py": ("export", "export of whole records"),
     "supervisor/audit/values.py": ("types in a journal",),

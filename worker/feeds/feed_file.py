@@ -9,6 +9,8 @@ import errno
 import fcntl
 import mmap
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -23,7 +25,9 @@ from ...protocol.feed_file import (
     place_of,
 )
 
-__all__ = ["FeedFile"]
+__all__ = ["FeedFile", "next_record"]
+
+_ASK_EVERY = 0.0005
 
 
 class FeedFile:
@@ -40,12 +44,35 @@ class FeedFile:
         self._record: FeedRecord | None = None
         self._memory: mmap.mmap | None = None
 
-    def lock(self) -> FeedRecord | None:
-        """Wait until no other process is the feed; return where it stood last, None when that is not known."""
-        fcntl.lockf(self._fd, fcntl.LOCK_EX, 1, LOCK_AT)
+    def lock(self, still_wanted: Callable[[], bool]) -> FeedRecord | None:
+        """Wait until no other process is the feed; return where it stood last, None when that is not known.
+
+        Raises `NeverblinkError` when it is no longer `still_wanted()` by then.
+        """
+        while not self._locked():
+            if not still_wanted():
+                raise NeverblinkError(
+                    "the supervisor that started this process has ended before it was the feed"
+                )
+            time.sleep(_ASK_EVERY)
         before = decode_feed_file(os.pread(self._fd, FILE_SIZE, 0))
         self._memory = self._mapped()
         return before
+
+    def _locked(self) -> bool:
+        try:
+            fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, LOCK_AT)
+        except BlockingIOError:
+            return False
+        except OSError as problem:
+            if problem.errno == errno.EACCES:
+                return False
+            raise
+        return True
+
+    def unlock(self) -> None:
+        """Let another process be the feed."""
+        fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, LOCK_AT)
 
     def write(self, record: FeedRecord) -> None:
         """Record where the feed stands."""

@@ -123,7 +123,6 @@ class FeedProcess:
         self._stopped = False
         self._task: asyncio.Task[Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._function_runs = False
         self._directory = -1
 
     def run(self) -> int:
@@ -131,9 +130,10 @@ class FeedProcess:
         me = self._me
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
+        parent = os.getppid()
         file = FeedFile(Path(me.file))
         try:
-            before = file.lock()
+            before = file.lock(lambda: os.getppid() == parent)
         except SystemExit:
             return 0
         if file.problem:
@@ -158,8 +158,7 @@ class FeedProcess:
         self._record = next_record(before, record)
         self._file = file
         file.write(self._record)
-        if before is not None and before.ended:
-            self._blackout = max(0, time.monotonic_ns() - before.ended)
+        self._ended_before = before.ended if before is not None else 0
         self._ring = FeedRing(record.run, me.buffer)
         self._fan_out = FanOut(
             self._ring,
@@ -231,7 +230,8 @@ class FeedProcess:
     def _call(self) -> int:
         name = self._me.target.partition(":")[2]
         self._began = time.time_ns()
-        self._function_runs = True
+        if self._ended_before:
+            self._blackout = max(0, time.monotonic_ns() - self._ended_before)
         try:
             if self.feed.stopping.is_set():
                 return 0
@@ -250,8 +250,6 @@ class FeedProcess:
             report_exception(problem)
             report(f"neverblink: feed {self._me.feed}: {name} raised {describe(problem)}")
             return 1
-        finally:
-            self._function_runs = False
         if self.feed.stopping.is_set():
             return 0
         report(
@@ -309,6 +307,8 @@ class FeedProcess:
             self._file.write(self._record)
         self._fan_out.drain(_DRAIN_WITHIN)
         self._fan_out.close()
+        # Not only at the end of the process: the next one waits.
+        self._file.unlock()
         if self._directory >= 0:
             os.close(self._directory)
 
