@@ -34,7 +34,7 @@ from .deploy.owned_home import OwnedHome
 from .deploy.rescue import end_orphaned_workers
 from .deploy.shutdown import Shutdown
 from .environment.prepare import Preparer
-from .feeds.feeds import Feeds
+from .feeds.feeds import BotFeeds
 from .feeds.launcher import FeedLauncher, LivingFeed, living_feeds
 from .notify.notifier import Notifier
 from .release.hooked_repositories import repositories
@@ -147,7 +147,7 @@ class _Daemon:
         self._deployments = deployments = Deployments(
             bot, releases, self._history, self._deploy_lock, self._preparer, home.logs
         )
-        self._feeds = Feeds(
+        self._feeds = BotFeeds(
             bot.state,
             FeedLauncher(home, config.name, inherited, owned.feed_key, log.warn),
             owned.feed_key,

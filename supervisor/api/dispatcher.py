@@ -49,7 +49,7 @@ from ..bot.bot import LiveBot
 from ..deploy.branch_watch import BranchWatch
 from ..deploy.deployments import Deployments
 from ..deploy.shutdown import Shutdown
-from ..feeds.feeds import Feeds
+from ..feeds.feeds import BotFeeds
 from ..store.history_db import NoSuchDeployment
 from ..store.state_dir import Home
 from ..system.errors import Refusal
@@ -75,7 +75,7 @@ class Dispatcher:
         branch_watch: BranchWatch,
         status_reader: StatusReader,
         shutdown: Shutdown,
-        feeds: Feeds,
+        feeds: BotFeeds,
         home: Home,
     ) -> None:
         self._bot = bot

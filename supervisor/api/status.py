@@ -38,7 +38,7 @@ from ..deploy.branch_watch import BranchWatch
 from ..deploy.deployment import ActiveDeployment
 from ..deploy.deployments import Deployments
 from ..deploy.owned_home import OwnedHome
-from ..feeds.feeds import Feeds
+from ..feeds.feeds import BotFeeds
 from ..notify.notifier import Notifier
 from ..store.history_thread import HistoryThread
 from ..store.lock_and_pause import PauseNotes
@@ -61,7 +61,7 @@ class StatusReader:
         pauses: PauseNotes,
         notifier: Notifier,
         owned: OwnedHome,
-        feeds: Feeds,
+        feeds: BotFeeds,
         version: str,
     ) -> None:
         self._bot = bot

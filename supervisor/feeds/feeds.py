@@ -26,12 +26,12 @@ from ..system.errors import Refusal
 from .feed_runner import FeedRunner
 from .launcher import FeedFailed, FeedLauncher, FeedPlan, LivingFeed
 
-__all__ = ["Feeds"]
+__all__ = ["BotFeeds"]
 
 _LOOK_EVERY = 0.25
 
 
-class Feeds:
+class BotFeeds:
     """The feeds of the bot `state`. `key_of(feed)` is a feed's key, `path_of(name)` the path of a socket."""
 
     def __init__(
@@ -144,7 +144,8 @@ class Feeds:
     def _reconcile(self) -> None:
         self._planned = False
         state = self._state
-        if self._closing or state.stopping or not state.registry.alive():
+        alive = state.registry.alive()
+        if self._closing or state.stopping or not alive:
             # Without a worker nothing says that a feed is no longer needed.
             return
         plans = self._plans()
@@ -158,8 +159,9 @@ class Feeds:
             elif plan.release.id == leader and runner.digest and runner.digest != plan.settings.digest:
                 runner.digest = plan.settings.digest
                 self._spawn(self._replace(runner, plan))
-        for name in self._runners.keys() - plans.keys():
-            self._spawn(self._remove(name))
+        if all(member.release in state.runs for member in alive):
+            for name in self._runners.keys() - plans.keys():
+                self._spawn(self._remove(name))
 
     async def _replace(self, runner: FeedRunner, plan: FeedPlan) -> None:
         try:
@@ -181,6 +183,8 @@ class Feeds:
     async def _look(self) -> None:
         while True:
             await asyncio.sleep(_LOOK_EVERY)
+            # What a worker that was found alive runs is known only some time after it was found.
+            self._reconcile()
             for name, runner in list(self._runners.items()):
                 runner.look(self._stale_after(name))
 

@@ -45,11 +45,10 @@ def with_feed(
     source: Source,
     *,
     feed: str = FEED,
-    code: str = BOT,
     options: str = "",
-    **handoff: str,
+    probation: str = "100ms",
 ) -> Path:
-    project = live.code(name, code, **handoff)
+    project = live.code(name, BOT, probation=probation)
     (project / "feeds.py").write_text(feed.format(port=source.port))
     with (project / "neverblink.toml").open("a") as config:
         config.write(f'[feeds.trades]\nrun = "feeds:trades"\n{options}')
