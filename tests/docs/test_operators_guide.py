@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import get_args
 
 from neverblink.protocol import commands, duration, events, size
+from neverblink.protocol.feed_assignment import BUFFER
+from neverblink.protocol.feed_named import STALE_AFTER
 from neverblink.supervisor.cli.command_group import COMMANDS
 from neverblink.supervisor.cli.exit_codes import MEANING, Exit, exit_of_fault
 from neverblink.supervisor.config.config import (
@@ -20,6 +22,7 @@ from neverblink.supervisor.config.config import (
     LogSettings,
     RestartSettings,
 )
+from neverblink.supervisor.config.feed_settings import FeedSettings
 from neverblink.supervisor.config.hang_limits import HangLimits
 from neverblink.supervisor.config.notify_settings import KINDS, NotifyPace
 
@@ -85,7 +88,11 @@ def test_every_key_of_the_configuration_is_documented_with_its_default() -> None
         "restart",
         "files",
         "web",
+        "feeds",
+        "sockets",
     }
+    keys |= {"sockets.NAME", *(f"sockets.NAME.{key}" for key in ("address", "accept", "backlog", "mode"))}
+    keys |= {f"feeds.NAME.{key}" for key in FeedSettings.__struct_fields__ if key != "name"}
     keys |= {"listen.tcp", "web.listen", "web.cert", "web.key", "web.plain", "web.names"}
     keys |= {f"log.{key}" for key in LogSettings.__struct_fields__}
     keys |= {f"notify.{key}" for key in ("events", "burst", "per", "retry_for")}
@@ -112,6 +119,8 @@ def test_every_key_of_the_configuration_is_documented_with_its_default() -> None
         assert duration.parse(found[f"files.{key}"].strip('"')) == getattr(FileLayer(), key)
     for key in ("per", "retry_for"):
         assert duration.parse(found[f"notify.{key}"].strip('"')) == getattr(NotifyPace(), key)
+    assert duration.parse(found["feeds.NAME.stale_after"].strip('"')) == STALE_AFTER
+    assert size.parse(found["feeds.NAME.buffer"].strip('"')) == BUFFER
     assert int(found["notify.burst"]) == NotifyPace().burst
     assert int(found["keep.releases"]) == KeepSettings().releases
     assert size.parse(found["log.size"].strip('"')) == LogSettings().size

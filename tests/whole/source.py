@@ -26,7 +26,7 @@ async def trades(feed):
 
 
 class Source:
-    """Sends about `rate` numbers a second to whoever is connected, each session from the number that it asks for."""
+    """Sends about `rate` numbers a second to each session, from the number that it asks for."""
 
     def __init__(self, rate: float = 500) -> None:
         self.sessions = 0
