@@ -80,6 +80,18 @@ class Example:
         wait_for_end(pid)
         self.live.event(type="leader", since=since)
 
+    def kill_feed(self, name: str) -> None:
+        """Kill the process of a feed, and wait until another one runs."""
+
+        def running() -> int:
+            [feed] = [feed for feed in self.live.status()["feeds"] if feed["feed"] == name]
+            return feed["pid"] if feed["state"] == "running" else 0
+
+        pid = running()
+        os.kill(pid, signal.SIGKILL)
+        wait_for_end(pid)
+        self.until(lambda: running() not in (0, pid))
+
     def ask(self, command: str, **args: Any) -> Any:
         """The bot's answer to a command."""
         return self.live.ask("send", name=command, args=args)["value"]

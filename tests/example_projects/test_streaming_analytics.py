@@ -65,6 +65,7 @@ def test_the_model_and_the_findings_are_those_of_one_process(
     example.kill(standby=False)
     quotes(300)
     example.deploy()
+    example.kill_feed("quotes")
     example.kill(standby=False)
     quotes(900)
 

@@ -141,8 +141,12 @@ def _through_everything(live: Live, example: Example, client: Client) -> None:
     candles(24)
     example.kill()
     candles(24)
+    assert live.run("feed", "restart", "market").code == 0
+    candles(24)
     example.deploy()
     example.kill(standby=False)
+    candles(24)
+    example.kill_feed("market")
     candles(80)
 
 

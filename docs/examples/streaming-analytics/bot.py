@@ -4,13 +4,11 @@ It learns with every quote, once and in order, whatever happens to its processes
 process had seen the whole stream.
 """
 
-import asyncio
 from typing import Annotated, Any
 
 import msgspec
 from neverblink.worker import Event, InDoubt, Tick, Worker, command
 
-import feeds
 from analytics import Engine, Finding, Quote, summarise
 from model import CODEC, Model
 
@@ -30,15 +28,6 @@ class Analytics(Worker[Engine]):
     event_type = Quote
     codecs = (CODEC,)
     settings = Thresholds()
-    listening: asyncio.Task[None] | None = None
-
-    async def on_load(self, state: Engine) -> None:
-        """Both processes of a handoff listen, from the quote on that the state has not taken."""
-        if self.listening is None:
-            self.listening = asyncio.create_task(feeds.listen(state.quotes, self.on_quote))
-
-    def on_quote(self, quote: Quote) -> None:
-        self.inbox.put(f"quote {quote.n}", quote, stream="quotes", n=quote.n)
 
     def on_lead(self, in_doubt: tuple[InDoubt, ...]) -> None:
         """After a crash the model is up to five seconds older than the window: it learns what it has missed."""
@@ -79,13 +68,6 @@ class Analytics(Worker[Engine]):
         """Show what the model has learned, and up to which quote."""
         model = self.state.model.value
         return {"n": model.n, "error": model.error, **model.weights}
-
-    def on_retire(self) -> None:
-        if self.listening is not None:
-            self.listening.cancel()
-
-    def on_stop(self) -> None:
-        self.on_retire()
 
 
 if __name__ == "__main__":

@@ -1,16 +1,15 @@
 """A websocket aggregator: trades and order books of many symbols in, candles out.
 
-It has no ticks: a turn begins when messages arrive. A candle is complete when its symbol's next trade belongs to a
+The feed (`feeds.py`) has the connection; this bot gets its messages as events, each once and in order, whatever happens
+to its processes. It has no ticks: a turn begins when messages arrive. A candle is complete when its symbol's next trade belongs to a
 later one, so candles depend on the trades alone, and not on when they arrived.
 """
 
-import asyncio
 from typing import Any
 
 import msgspec
 from neverblink.worker import Event, Table, Worker, command
 
-import feeds
 from candles import TIMEFRAMES, Candle, Trade, begin, belongs
 from feeds import Message
 from orderbook import Book, Delta, Snapshot
@@ -39,7 +38,6 @@ class Market(msgspec.Struct):
 class Aggregator(Worker[Market]):
     tick = None
     event_type = Message
-    listening: asyncio.Task[None] | None = None
 
     async def on_start(self) -> None:
         """Every process listens on the socket; only the leader gets connections."""
@@ -49,11 +47,6 @@ class Aggregator(Worker[Market]):
     def candles_after(self, n: int) -> list[Numbered]:
         complete = self.state.complete
         return [Numbered(at, complete[at]) for at in range(n + 1, self.state.count + 1) if at in complete]
-
-    async def on_load(self, state: Market) -> None:
-        """Both processes of a handoff listen, from the trades on that the state has not applied."""
-        if self.listening is None:
-            self.listening = asyncio.create_task(feeds.market(OwnConnection(self, dict(state.trades))))
 
     def on_events(self, events: list[Event]) -> None:
         before = self.state.count
@@ -96,9 +89,14 @@ class Aggregator(Worker[Market]):
 
     def change_book(self, delta: Delta) -> None:
         book = self.state.books.get(delta.symbol)
-        if book is not None and delta.n == book.n + 1:
-            book = self.state.books[delta.symbol] = book.apply(delta)
-            self.state.wrong_checksums += book.checksum != delta.checksum
+        if book is None or delta.n <= book.n:
+            return
+        if delta.n > book.n + 1:
+            # This bot was behind by more than the feed keeps: no book is better than a wrong one.
+            del self.state.books[delta.symbol]
+            return
+        book = self.state.books[delta.symbol] = book.apply(delta)
+        self.state.wrong_checksums += book.checksum != delta.checksum
 
     @command
     def candles(self, symbol: str, timeframe: str = "1m") -> Any:
@@ -127,27 +125,10 @@ class Aggregator(Worker[Market]):
         self.server.send_away()
 
     async def on_retire(self) -> None:
-        if self.listening is not None:
-            self.listening.cancel()
         await self.server.close()
 
     async def on_stop(self) -> None:
         await self.on_retire()
-
-
-class OwnConnection:
-    """Puts what this process's own connection brings into the inbox. The numbers make each message count once."""
-
-    def __init__(self, bot: Aggregator, resume: dict[str, int]) -> None:
-        self.resume = resume
-        self._bot = bot
-
-    def publish(self, data: Message, *, resume: Any) -> None:
-        kind = type(data).__name__
-        if isinstance(data, Trade):
-            self._bot.inbox.put(f"{data.symbol} {kind} {data.n}", data, stream=data.symbol, n=data.n)
-        else:
-            self._bot.inbox.put(f"{data.symbol} {kind} {data.n}", data, stream=f"book {data.symbol}")
 
 
 if __name__ == "__main__":

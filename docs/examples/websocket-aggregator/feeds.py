@@ -1,6 +1,6 @@
-"""The connection to the exchange. It passes on every trade once and in order, and every book without a hole.
+"""The feed: a process of its own with the connection to the exchange. The bot's processes get what it publishes.
 
-A websocket loses messages when it breaks, so the exchange numbers them. What is missing is asked for again: trades by
+It publishes every trade once and in order, and every book without a hole. A websocket loses messages when it breaks, so the exchange numbers them. What is missing is asked for again: trades by
 their numbers, a book by a new snapshot.
 """
 
@@ -31,8 +31,12 @@ class History(msgspec.Struct, frozen=True, tag="history"):
     trades: list[Trade]
 
 
+RENEW = 1_000
+"""After so many changes a book is replaced by a snapshot, for a bot that has missed some."""
+
+
 class Feed(Protocol):
-    """Where messages go. `resume` is what was passed last, in this process or in the one before it."""
+    """What neverblink passes to `market`. `resume` is what was passed last, also by the process before this one."""
 
     resume: Any
 
@@ -44,7 +48,7 @@ class InOrder:
 
     def __init__(self, last: int) -> None:
         self.last = last
-        """The last trade that was passed on; 0 before the first one."""
+        """The last trade that was published; 0 before the first one."""
         self._early: dict[int, Trade] = {}
 
     def take(self, trade: Trade) -> list[Trade]:
@@ -76,7 +80,7 @@ class Reader:
         self._asked: set[tuple[str, str]] = set()
 
     async def read(self, connection: ClientConnection) -> None:
-        """Pass on what one connection brings, until it breaks."""
+        """Publish what one connection brings, until it breaks."""
         self._books.clear()
         self._asked.clear()
         await _send(connection, op="subscribe", symbols=SYMBOLS)
@@ -110,7 +114,7 @@ class Reader:
         if known is not None and delta.n == known + 1:
             self._books[delta.symbol] = delta.n
             self._publish(delta)
-        elif known is None or delta.n > known:
+        if known is None or delta.n > known + 1 or delta.n % RENEW == 0:
             await self._ask(connection, "snapshot", delta.symbol)
 
     def _publish(self, message: Message) -> None:

@@ -6,14 +6,9 @@ from collections.abc import Iterator
 import pytest
 from neverblink.worker.testing import Simulation
 
-from analytics import WINDOW, Engine, Quote
+from analytics import WINDOW, Quote
 from bot import Analytics
 from model import Model, restore, store
-
-
-class Tested(Analytics):
-    async def on_load(self, state: Engine) -> None:
-        """The tests put the quotes into the inbox."""
 
 
 def quotes(first: int, last: int, basis: float = 2.0, spikes: tuple[int, ...] = ()) -> Iterator[Quote]:
@@ -23,11 +18,6 @@ def quotes(first: int, last: int, basis: float = 2.0, spikes: tuple[int, ...] = 
         a, b, c = (chance.gauss(0, 3) for _ in "abc")
         future = 0.7 * a + 0.3 * b + basis + chance.gauss(0, 0.3)
         yield Quote(n, n, a, b, c, future + (20 if n in spikes else 0))
-
-
-def put(run: Simulation[Engine], stream: Iterator[Quote]) -> None:
-    for quote in stream:
-        run.put(f"quote {quote.n}", quote, stream="quotes", n=quote.n)
 
 
 def learned(stream: Iterator[Quote]) -> Model:
@@ -43,8 +33,8 @@ def same(model: Model, other: Model) -> bool:
 
 
 def test_it_learns_the_weights_and_reports_spikes_once() -> None:
-    with Simulation(Tested) as run:
-        put(run, quotes(1, 1_000, spikes=(500, 700)))
+    with Simulation(Analytics) as run:
+        run.publish("quotes", *quotes(1, 1_000, spikes=(500, 700)))
         weights = run.send("weights")
         assert weights["a"] > weights["b"] > 0.2
         assert [(finding["n"], finding["kind"]) for finding in run.send("findings")] == [
@@ -54,9 +44,9 @@ def test_it_learns_the_weights_and_reports_spikes_once() -> None:
 
 
 def test_it_reports_drift_when_the_relation_changes_and_learns_the_new_one() -> None:
-    with Simulation(Tested) as run:
-        put(run, quotes(1, 1_000))
-        put(run, quotes(1_001, 2_000, basis=8))
+    with Simulation(Analytics) as run:
+        run.publish("quotes", *quotes(1, 1_000))
+        run.publish("quotes", *quotes(1_001, 2_000, basis=8))
         found = run.send("findings")
         drifts = [finding["n"] for finding in found if finding["kind"] == "drift"]
         assert len(drifts) == 1
@@ -65,33 +55,33 @@ def test_it_reports_drift_when_the_relation_changes_and_learns_the_new_one() -> 
 
 
 def test_the_model_of_a_new_release_is_that_of_one_process() -> None:
-    class NewCode(Tested):
+    class NewCode(Analytics):
         pass
 
-    with Simulation(Tested) as run:
-        put(run, quotes(1, 300))
+    with Simulation(Analytics) as run:
+        run.publish("quotes", *quotes(1, 300))
         run.hand_over(NewCode)
-        put(run, quotes(301, 400))
+        run.publish("quotes", *quotes(301, 400))
         assert isinstance(run.leader, NewCode)
         assert same(run.state.model.value, learned(quotes(1, 400)))
         run.roll_back()
-        put(run, quotes(401, 500))
+        run.publish("quotes", *quotes(401, 500))
         assert same(run.state.model.value, learned(quotes(1, 500)))
 
 
 def test_after_a_crash_the_model_learns_again_what_was_not_written() -> None:
-    with Simulation(Tested) as run:
+    with Simulation(Analytics) as run:
         run.stand_by()
-        put(run, quotes(1, 400))
+        run.publish("quotes", *quotes(1, 400))
         run.crash()
-        put(run, quotes(401, 450))
+        run.publish("quotes", *quotes(401, 450))
         assert run.state.unlearned == 0
         assert same(run.state.model.value, learned(quotes(1, 450)))
 
 
 def test_the_window_is_bounded() -> None:
-    with Simulation(Tested) as run:
-        put(run, quotes(1, WINDOW + 50))
+    with Simulation(Analytics) as run:
+        run.publish("quotes", *quotes(1, WINDOW + 50))
         assert (len(run.state.window), next(iter(run.state.window))) == (WINDOW, 51)
         run.ticks(1)
         assert run.state.summaries[100].quotes == 100

@@ -7,7 +7,7 @@ from typing import Any
 
 from neverblink.worker.testing import Simulation
 
-from bot import Aggregator, Market
+from bot import Aggregator
 from candles import Trade
 from feeds import InOrder, Message, Reader
 from orderbook import Book, Delta, Snapshot, checksum
@@ -15,27 +15,15 @@ from orderbook import Book, Delta, Snapshot, checksum
 MINUTE = 60_000
 
 
-class Tested(Aggregator):
-    async def on_load(self, state: Market) -> None:
-        """The tests put the messages into the inbox."""
-
-
 def trade(n: int, at: int, price: int = 100, symbol: str = "BTC-USD") -> Trade:
     return Trade(symbol, n, at, price, 1)
 
 
-def put(run: Simulation[Market], *messages: Message) -> None:
-    for message in messages:
-        kind, stream = type(message).__name__, message.symbol
-        if isinstance(message, Trade):
-            run.put(f"{stream} {kind} {message.n}", message, stream=stream, n=message.n)
-        else:
-            run.put(f"{stream} {kind} {message.n}", message, stream=f"book {stream}")
-
-
 def test_trades_become_candles() -> None:
-    with Simulation(Tested) as run:
-        put(run, trade(1, 0, 100), trade(2, 30_000, 120), trade(3, 59_999, 90), trade(4, MINUTE, 95))
+    with Simulation(Aggregator) as run:
+        run.publish(
+            "market", trade(1, 0, 100), trade(2, 30_000, 120), trade(3, 59_999, 90), trade(4, MINUTE, 95)
+        )
         candle = run.state.complete[1]
         assert (candle.timeframe, candle.open, candle.high, candle.low, candle.close) == (
             "1m",
@@ -50,13 +38,13 @@ def test_trades_become_candles() -> None:
 
 
 def test_a_candle_that_one_release_began_is_completed_by_the_next() -> None:
-    class NewCode(Tested):
+    class NewCode(Aggregator):
         pass
 
-    with Simulation(Tested) as run:
-        put(run, trade(1, 0), trade(2, 1_000))
+    with Simulation(Aggregator) as run:
+        run.publish("market", trade(1, 0), trade(2, 1_000))
         run.hand_over(NewCode)
-        put(run, trade(2, 1_000), trade(3, 2_000), trade(4, MINUTE))
+        run.publish("market", trade(3, 2_000), trade(4, MINUTE))
         assert isinstance(run.leader, NewCode)
         assert (run.state.complete[1].first, run.state.complete[1].last, run.state.lost) == (1, 3, 0)
 
@@ -65,18 +53,20 @@ def test_a_book_follows_its_changes() -> None:
     bids, asks = ((99, 5), (98, 5)), ((101, 5),)
     after = Book(8, ((98, 7),), ((101, 5), (102, 1)))
     change = Delta("BTC-USD", 8, ((99, 0), (98, 7)), ((102, 1),), checksum(after.bids, after.asks))
-    with Simulation(Tested) as run:
-        put(run, Snapshot("BTC-USD", 7, bids, asks), change)
+    with Simulation(Aggregator) as run:
+        run.publish("market", Snapshot("BTC-USD", 7, bids, asks), change)
         assert run.state.books["BTC-USD"] == after
-        put(run, Snapshot("BTC-USD", 6, (), ()))  # older than what is known
+        run.publish("market", Snapshot("BTC-USD", 6, (), ()))  # older than what is known
         assert run.state.books["BTC-USD"] == after
-        put(run, Delta("BTC-USD", 9, ((97, 1),), (), 0))
+        run.publish("market", Delta("BTC-USD", 9, ((97, 1),), (), 0))
         assert run.send("counts")["wrong_checksums"] == 1
+        run.publish("market", Delta("BTC-USD", 11, ((97, 1),), (), 0))
+        assert run.send("book", symbol="BTC-USD") is None
 
 
 def test_a_client_gets_the_candles_that_it_does_not_have() -> None:
-    with Simulation(Tested) as run:
-        put(run, *(trade(n, n * MINUTE) for n in range(1, 5)))
+    with Simulation(Aggregator) as run:
+        run.publish("market", *(trade(n, n * MINUTE) for n in range(1, 5)))
         bot = run.leader
         assert isinstance(bot, Aggregator)
         assert [numbered.n for numbered in bot.candles_after(1)] == [2, 3]
