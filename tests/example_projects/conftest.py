@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,17 @@ from ..whole.conftest import live
 from ..whole.live import Live
 from .example import Example
 
-__all__ = ["live", "start_example"]
+__all__ = ["live", "river", "start_example"]
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def river() -> str:
+    """An interpreter that has river: the environment is large, and made when it is first needed."""
+    make = f'set -eu; root="{ROOT}"; . "$root/bin/environment"; environment frames "$root/.venv-frames"'
+    subprocess.run(["sh", "-c", make], check=True, capture_output=True, timeout=280)
+    return str(ROOT / ".venv-frames" / "bin" / "python")
 
 
 @pytest.fixture

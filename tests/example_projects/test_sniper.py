@@ -43,6 +43,7 @@ def test_no_entry_is_lost_or_doubled_through_deployments_a_rollback_and_deaths(
     live.ask("rollback", wait=True)
     example.deploy()
     example.kill()
+    example.kill_feed("account")
     example.deploy()
     before = example.ask("book")["entered"]
     example.until(lambda: example.ask("book")["entered"] >= before + 45)

@@ -13,8 +13,6 @@ import pytest
 from ..whole.live import Live
 from .example import Example, copy, own_tests
 
-ROOT = Path(__file__).resolve().parents[2]
-
 REPLAY = """
 import json, sys
 from model import Model
@@ -29,14 +27,6 @@ for line in open("record.jsonl"):
             found.append({"n": quote["n"], "kind": kind, "future": quote["future"], "expected": expected})
 print(json.dumps([{"n": model.n, "error": model.error, **model.weights}, found]))
 """
-
-
-@pytest.fixture(scope="module")
-def river() -> str:
-    """An interpreter that has river: the environment is large, and made when it is first needed."""
-    make = f'set -eu; root="{ROOT}"; . "$root/bin/environment"; environment frames "$root/.venv-frames"'
-    subprocess.run(["sh", "-c", make], check=True, capture_output=True, timeout=280)
-    return str(ROOT / ".venv-frames" / "bin" / "python")
 
 
 @pytest.mark.deep

@@ -30,20 +30,14 @@ class Sniper(Worker[Book]):
     settings = Limits()
 
     async def on_start(self) -> None:
-        """Both the old and the new process listen during a handoff; a report's number makes it count once."""
-        url = os.environ.get("MARKET_URL", "http://127.0.0.1:8790")
-        self.exchange = Exchange(url, self.on_report)
+        self.exchange = Exchange(os.environ.get("MARKET_URL", "http://127.0.0.1:8790"))
         await self.exchange.connect()
-
-    def on_report(self, report: Report) -> None:
-        self.inbox.put(f"report {report.n}", report, stream="account", n=report.n)
 
     async def on_lead(self, in_doubt: tuple[InDoubt, ...]) -> None:
         """A process that died may have sent an order without noting it: its decision's id tells."""
         for decision in in_doubt:
             if decision.name == "enter" and await self.exchange.has_order(decision.id):
                 self.entered(decision.id, decision.args["contract"])
-        await self.exchange.catch_up(self.state.reports)
 
     def on_tick(self, tick: Tick[Book]) -> None:
         self.follow_prices(tick.due)

@@ -1,13 +1,11 @@
-"""The connection to the exchange: two streams that reconnect by themselves, and orders."""
+"""The exchange's prices and orders. What happens to the account comes from the feed (`feeds.py`)."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
 
 import aiohttp
 import msgspec
 
-from book import Position, Report
+from book import Position
 from strategy import Direction
 
 
@@ -16,29 +14,21 @@ class Rejected(Exception):
 
 
 class Exchange:
-    """Prices, what happens to the account (passed to `on_report`), and orders."""
+    """The newest prices, and orders."""
 
-    def __init__(self, url: str, on_report: Callable[[Report], None]) -> None:
+    def __init__(self, url: str) -> None:
         self.prices: dict[str, float] = {}
         self._url = url
-        self._on_report = on_report
-        self._last_report = 0
-        self._streams: list[asyncio.Task[None]] = []
+        self._known = asyncio.Event()
 
     async def connect(self) -> None:
-        """Open both streams. When this returns, prices are known and no report is missed from then on."""
+        """Listen to prices, which every process may do. When this returns, they are known."""
         self._http = aiohttp.ClientSession(self._url, timeout=aiohttp.ClientTimeout(total=2))
-        ready = [asyncio.Event(), asyncio.Event()]
-        self._streams = [
-            asyncio.create_task(self._listen("/prices", self._take_prices, ready[0])),
-            asyncio.create_task(self._listen("/account", self._take_report, ready[1])),
-        ]
-        for stream in ready:
-            await stream.wait()
+        self._listening = asyncio.create_task(self._listen())
+        await self._known.wait()
 
     async def close(self) -> None:
-        for stream in self._streams:
-            stream.cancel()
+        self._listening.cancel()
         await self._http.close()
 
     async def buy(self, client_id: str, contract: str, direction: Direction, size: int) -> None:
@@ -54,13 +44,6 @@ class Exchange:
         async with self._http.get(f"/orders/{client_id}") as answer:
             return answer.status == 200
 
-    async def catch_up(self, last: int) -> None:
-        """Pass on every report after number `last`: what happened while no process listened."""
-        async with self._http.get("/reports", params={"after": last}) as answer:
-            answer.raise_for_status()
-            for report in msgspec.json.decode(await answer.read(), type=list[Report]):
-                self._pass_on(report)
-
     async def _order(self, client_id: str, contract: str, side: str, direction: str, size: int) -> None:
         order = {
             "client_id": client_id,
@@ -73,26 +56,13 @@ class Exchange:
             if answer.status != 201:
                 raise Rejected(await answer.text())
 
-    async def _listen(self, path: str, take: Callable[[bytes], Any], ready: asyncio.Event) -> None:
-        """Keep a stream open. After it broke, fetch the reports that came meanwhile."""
+    async def _listen(self) -> None:
         while True:
             try:
-                async with self._http.ws_connect(path, heartbeat=5) as stream:
-                    if ready.is_set():
-                        await self.catch_up(self._last_report)
-                    ready.set()
+                async with self._http.ws_connect("/prices", heartbeat=5) as stream:
                     async for message in stream:
-                        take(message.data)
+                        self.prices = msgspec.json.decode(message.data, type=dict[str, float])
+                        self._known.set()
             except (aiohttp.ClientError, TimeoutError) as problem:
-                print(f"WARNING {path}: {problem}")
+                print(f"WARNING prices: {problem}")
             await asyncio.sleep(0.5)
-
-    def _take_prices(self, message: bytes) -> None:
-        self.prices = msgspec.json.decode(message, type=dict[str, float])
-
-    def _take_report(self, message: bytes) -> None:
-        self._pass_on(msgspec.json.decode(message, type=Report))
-
-    def _pass_on(self, report: Report) -> None:
-        self._last_report = max(self._last_report, report.n)
-        self._on_report(report)

@@ -74,7 +74,8 @@ class Market:
                 sent += len(lines)
                 writer.write(b"".join(lines))
                 await writer.drain()
-        except (OSError, ValueError):
+        except (OSError, ValueError, asyncio.CancelledError):
+            # The client or the market has ended.
             pass
         finally:
             writer.close()

@@ -33,9 +33,6 @@ class FakeExchange:
     async def has_order(self, client_id: str) -> bool:
         return client_id in self.orders
 
-    async def catch_up(self, last: int) -> None:
-        """Nothing happened while no process listened."""
-
     async def close(self) -> None:
         """There is no connection."""
 
@@ -63,7 +60,7 @@ def fill(bot: Simulation[Book], exchange: FakeExchange) -> None:
     for n, (client_id, (side, contract, direction)) in enumerate(exchange.orders.items(), 1):
         if n > bot.state.reports:
             report = Filled(n, client_id, contract, side, direction or "up", 3, 0.5)  # type: ignore[arg-type]
-            bot.put(f"report {n}", report, stream="account", n=n)
+            bot.publish("account", report)
 
 
 def test_each_contract_is_bought_once_in_its_window(bot: type[Sniper], exchange: FakeExchange) -> None:
@@ -118,7 +115,7 @@ def test_fills_and_settlements_make_the_result(bot: type[Sniper], exchange: Fake
         n = run.state.reports
         for contract in list(run.state.positions):
             n += 1
-            run.put(f"report {n}", Settled(n, contract, "up", 3.0), stream="account", n=n)
+            run.publish("account", Settled(n, contract, "up", 3.0))
         assert run.state.positions == {}
         assert run.send("book")["profit"] == round(len(MARKETS) * 1.5, 2)
         assert run.state.skipped_reports == 0
