@@ -37,6 +37,9 @@ class Heard:
 
     def from_follower(self, worker: str, message: FollowerMessage) -> None: ...
     def died(self, worker: str) -> None: ...
+
+    def end_tasks(self, within: float) -> bool:
+        return False
     def on_time(self) -> None: ...
     def wake_at(self) -> int:
         return 2**62
