@@ -122,7 +122,9 @@ def _variable(
         return None
     first = min(firsts, key=lambda node: node.lineno)
     others = [node for node in references if script.parents.get(node) is not first]
-    changed = [node for node in others if _changes(script, node)]
+    changed = [
+        node for node in others if _changes(script, node) or _is_changed_under_another_name(script, node)
+    ]
     empty = _is_empty(first.value)
     if not others or (not changed and not empty):
         return None
@@ -182,6 +184,32 @@ def _changes(script: Script, node: ast.expr) -> bool:
         ):
             return True
         up = parent
+    return False
+
+
+def _is_changed_under_another_name(script: Script, node: ast.expr) -> bool:
+    """Whether a part of the variable gets a name, as in `seen = prices[symbol]`, and is changed by that name."""
+    part = script.parents.get(node)
+    if isinstance(part, ast.Attribute) and part.attr in ("get", "setdefault", "values", "items"):
+        part = script.parents.get(part)
+    if not isinstance(part, ast.Subscript | ast.Call):
+        return False
+    holder = script.parents.get(part)
+    targets = (
+        holder.targets
+        if isinstance(holder, ast.Assign)
+        else [holder.target]
+        if isinstance(holder, ast.For)
+        else []
+    )
+    names = [name for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)]
+    for name in names:
+        owner = script.scopes.of[name].owner(name.id)
+        if owner is not None and any(
+            not isinstance(one.ctx, ast.Store) and _changes(script, one)
+            for one in script.scopes.references(owner, name.id)
+        ):
+            return True
     return False
 
 

@@ -26,6 +26,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "run": ("run", "Run the bot alone in this terminal, not live."),
         "test": ("run", "Run the project's tests in the bot's environment."),
         "shell": ("run", "Open a Python prompt with the bot and its state."),
+        "watch": ("watch", "Deploy to a development bot whenever a file is saved."),
         "env": ("env", "Show what the bot's code runs with, and the path for an editor."),
         "demo": ("..demo.command", "Watch a live bot through seven difficult deployments."),
     },

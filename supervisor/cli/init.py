@@ -21,7 +21,7 @@ from ..system.text import NAME_RULE, is_valid_name
 from .command import Done, local_command
 from .context import CommandContext
 from .exit_codes import BadInput
-from .init_template import files
+from .init_template import files, template_files, templates
 
 __all__ = ["init"]
 
@@ -34,19 +34,31 @@ _BARE = "live.git"
 @click.argument("directory", type=click.Path(path_type=Path), default=Path())
 @click.option("--name", default="", help="The bot's name; by default the directory's.")
 @click.option(
+    "--template", default="", metavar="NAME", help="Copy this example instead; `--template list` lists them."
+)
+@click.option(
     "--git", "with_git", is_flag=True, help="Also a git repository, and one to push to that deploys."
 )
-def init(context: CommandContext, directory: Path, name: str, with_git: bool) -> Done:
+def init(context: CommandContext, directory: Path, name: str, template: str, with_git: bool) -> Done:
     """Write a working bot to DIRECTORY (default: here): bot.py, a test, pyproject.toml, neverblink.toml, a README.
 
-    Never overwrites a file. With --git it commits the bot and makes a bare repository with a hook in its home:
-    `git push live main` deploys, from here and from other machines.
+    The bot trades on a simulated exchange, so it needs no connection. With --template it is one of the examples, each
+    with a market of its own. Never overwrites a file.
+
+    With --git it commits the bot and makes a bare repository with a hook in its home: `git push live main` deploys,
+    from here and from other machines.
     """
+    if template == "list":
+        for known in templates():
+            context.screen.line(known)
+        return Done({"templates": templates()})
+    if template and template not in templates():
+        raise BadInput(f"there is no template {template!r}: choose one of {', '.join(templates())}")
     place = context.path(directory)
     name = name or re.sub(r"[^A-Za-z0-9]+", "-", place.name).strip("-")[:64] or "bot"
     if not is_valid_name(name):
         raise BadInput(f"{name!r} is not a valid name for a bot: use {NAME_RULE}")
-    wanted = files(name, pushed=with_git)
+    wanted = template_files(template, name) if template else files(name, pushed=with_git)
     if place.exists() and not place.is_dir():
         raise BadInput(f"{place} is a file: name a directory")
     there = [file for file in wanted if (place / file).exists()]
@@ -65,6 +77,8 @@ def init(context: CommandContext, directory: Path, name: str, with_git: bool) ->
         result["repository"] = _make_repositories(context, place, name, go)
     else:
         context.screen.line(f"next: {context.screen.style(f'{go}neverblink up', bold=True)}")
+    editor = context.screen.style("neverblink env --path", bold=True)
+    context.screen.line(f"your editor finds neverblink with the Python interpreter that {editor} prints")
     return Done(result)
 
 
@@ -72,6 +86,7 @@ def _write(place: Path, wanted: dict[str, str]) -> None:
     try:
         place.mkdir(parents=True, exist_ok=True)
         for file, text in wanted.items():
+            (place / file).parent.mkdir(parents=True, exist_ok=True)
             with open(place / file, "x", encoding="utf-8") as out:
                 out.write(text)
     except OSError as problem:

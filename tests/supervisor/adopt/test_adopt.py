@@ -146,6 +146,21 @@ def test_what_a_callback_changes_stays_outside_the_state(tmp_path: Path) -> None
     assert found.libraries == ("client",)
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "seen = h['a']\n    seen.append(1)",
+        "seen = h.get('a')\n    del seen[:-9]",
+        "for s in h.values():\n        s.clear()",
+    ],
+)
+def test_a_variable_whose_parts_are_changed_under_another_name_is_changed(tmp_path: Path, lines: str) -> None:
+    found = adopted(
+        tmp_path, f"import time\n\nh = {{'a': []}}\nwhile True:\n    {lines}\n    time.sleep(5)\n"
+    )
+    assert [field["name"] for field in found.fields] == ["h"]
+
+
 def test_a_class_that_is_no_data_keeps_its_variable_outside_the_state(tmp_path: Path) -> None:
     text = (
         "import time\n\n\nclass Position:\n    def __init__(self, p):\n        self.p = p\n\n\nheld = {}\nwhile True:\n"
