@@ -12,6 +12,7 @@ from .cautions import Caution, cautions, third_party, written_files
 from .fields import variables
 from .loops import EndlessLoop, joins, loops
 from .rewrite import Rewrite
+from .scheduler import finished, with_plain_loop
 from .script import Script
 from .source import read_script
 
@@ -39,20 +40,21 @@ class AdoptedScript(msgspec.Struct, frozen=True):
 
 def adopt(path: Path) -> AdoptedScript:
     """Read the script at `path` and change it. Raises `AdoptError`."""
-    source = read_script(path)
-    script = Script(source)
-    line = joins(script)
+    original = read_script(path)
+    line = joins(Script(original))
     if line is not None:
-        return AdoptedScript(source.text, "", "", "", joins=line)
+        return AdoptedScript(original.text, "", "", "", joins=line)
+    source = with_plain_loop(read_script(path))
+    script = Script(source)
     loop = _main_loop(script)
     rewrite = Rewrite(script, loop)
-    text = rewrite.carry_out()
-    diff = source.diff(text)
+    text = finished(rewrite.carry_out(), rewrite.tick)
+    diff = original.diff(text)
     config = f'name = "{_name(path)}"\nbot = "{path.stem}:{rewrite.bot}"\n'
     if rewrite.feed:
         config += f'\n[feeds.messages]\nrun = "{path.stem}:{rewrite.feed}"\n'
     return AdoptedScript(
-        text=text.replace("\n", source.newline),
+        text=text.replace("\n", original.newline),
         diff=diff,
         bot=f"{path.stem}:{rewrite.bot}",
         config=config,

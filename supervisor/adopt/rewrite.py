@@ -31,7 +31,7 @@ class Rewrite:
         self.bot = ""
         self._state_type = script.free("State", "BotState", "LoopState")
         self._state = script.free("state", "kept", "bot_state")
-        self._tick = script.free("tick", "turn", "bot_tick")
+        self.tick = script.free("tick", "turn", "bot_tick")
         self._loop = script.free("loop", "ticks", "bot_loop")
         self._main = script.free("main", "run_bot", "bot_main")
         self._needs_loop = False
@@ -157,11 +157,11 @@ class Rewrite:
         """The lines at the beginning of a tick: the names of the state mean that of this tick."""
         lines: list[str] = []
         if any(one.place != "attribute" for one in self.kept):
-            lines.append(f"{self._state} = {self._tick}.state")
+            lines.append(f"{self._state} = {self.tick}.state")
         if any(one.place == "attribute" for one in self.kept):
             assert self.loop.function is not None
             me = self.loop.function.args.args[0].arg
-            lines.append(f"{me}.{self._state} = {self._tick}.state")
+            lines.append(f"{me}.{self._state} = {self.tick}.state")
         return lines
 
     def _state_class(self) -> None:
@@ -210,7 +210,7 @@ class Rewrite:
         needs = self._needs_loop or interrupt is not None
         ticks = self._loop if needs else self._join()
         word = "async for" if self.loop.is_async else "for"
-        self.source.replace(start_of(node), end_of(node.test), f"{word} {self._tick} in {ticks}")
+        self.source.replace(start_of(node), end_of(node.test), f"{word} {self.tick} in {ticks}")
         indent = self.source.indent_of(node.body[0].lineno)
         lines = [f"{indent}{line}" for line in self._bindings()]
         if self._may_end(node.test):
@@ -470,10 +470,10 @@ class Rewrite:
         first, last = stream.body[0], stream.body[-1]
         indent, unit = self.source.indent_of(outer.lineno), self.source.unit
         event = self.script.free("event", "arrived", "bot_event")
-        head = [f"{indent}async for {self._tick} in {self._join()}:"]
+        head = [f"{indent}async for {self.tick} in {self._join()}:"]
         head += [f"{indent}{unit}{line}" for line in self._bindings()]
         head += [
-            f"{indent}{unit}for {event} in {self._tick}.events:",
+            f"{indent}{unit}for {event} in {self.tick}.events:",
             f"{indent}{unit * 2}{message} = {event}.data",
         ]
         start = first_line(first)

@@ -48,6 +48,10 @@ def adopted(live: Live, name: str) -> Path:
     project.mkdir()
     (project / f"{name}.py").write_text((SCRIPTS / f"{name}.txt").read_text())
     (project / "schedule.py").write_text(SCHEDULE)
+    (project / "apscheduler").mkdir()
+    (project / "apscheduler" / "__init__.py").touch()
+    (project / "apscheduler" / "schedulers").mkdir()
+    (project / "apscheduler" / "schedulers" / "blocking.py").write_text("class BlockingScheduler: ...\n")
     done = live.run("adopt", project / f"{name}.py", "--write")
     assert done.code == 0, done
     config = project / "neverblink.toml"
@@ -72,6 +76,7 @@ def number(pattern: str) -> Callable[[Live], list[int]]:
         pytest.param("main_function", "step", number(r"step (\d+)"), marks=pytest.mark.deep),
         pytest.param("asyncio_tasks", "positions", number(r"(\d+) trades"), marks=pytest.mark.deep),
         pytest.param("scheduled", "job", number(r"job (\d+)"), marks=pytest.mark.deep),
+        pytest.param("apscheduled", "run", number(r"run (\d+)"), marks=pytest.mark.deep),
         pytest.param("class_run", "tick", number(r"tick (\d+)"), marks=pytest.mark.deep),
         pytest.param("websocket", "received", number(r"received (\d+)"), marks=pytest.mark.deep),
     ],

@@ -204,6 +204,11 @@ def test_tabs_line_ends_and_long_texts_stay_as_they_are(tmp_path: Path) -> None:
         ("script.py", b"", "has no loop"),
         ("script.py", b"print(1)\n", "has no loop"),
         ("script.py", b"import q\nwhile True:\n    print(q.get())\n", "line 2: this loop does not sleep"),
+        (
+            "script.py",
+            b"import apscheduler as a\ns = a.BlockingScheduler()\ns.add_job(print, 'cron', hour=9)\ns.start()\n",
+            "line 3: this job has no fixed interval",
+        ),
         ("my-bot.py", LOOP.encode(), "rename it to my_bot.py"),
         ("script.py", b"import time\nwhile True: time.sleep(1)\n", "line 2"),
     ],
