@@ -130,7 +130,8 @@ def _headline(report: AuditReport, screen: Screen) -> str:
         none = "no heartbeat" if report.heartbeats and not report.ticks else "none"
         return screen.good(f"{ran}, {none} missed, none doubled")
     if report.heartbeats:
-        faults[0] = faults[0].replace(" ", f" {_unit(report)}s ", 1)
+        units = "ticks or heartbeats" if report.ticks else "heartbeats"
+        faults[0] = faults[0].replace(" ", f" {units} ", 1)
     summary = f"{ran}, {', '.join(faults)}"
     return screen.bad(summary) if report.missed or report.doubled else screen.warn(summary)
 
@@ -250,7 +251,7 @@ def _unit(report: AuditReport) -> str:
     """What an index on the grid is."""
     if not report.heartbeats:
         return "tick"
-    return "tick and heartbeat" if report.ticks else "heartbeat"
+    return "tick or heartbeat" if report.ticks else "heartbeat"
 
 
 def _ranges(ranges: list[Missing], noun: str) -> Iterator[str]:

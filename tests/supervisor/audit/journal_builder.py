@@ -134,8 +134,13 @@ class JournalBuilder:
             self.tick()
         return self
 
-    def tick(self, *gaps: Gap, late: int = 100_000, **lies: Any) -> JournalBuilder:
-        """The next tick; after `gaps`, the one after the last of them."""
+    def heartbeats(self, count: int) -> JournalBuilder:
+        for _ in range(count):
+            self.tick(heartbeat=True)
+        return self
+
+    def tick(self, *gaps: Gap, late: int = 100_000, heartbeat: bool = False, **lies: Any) -> JournalBuilder:
+        """The next tick, or heartbeat of an event-driven bot; after `gaps`, the one after the last of them."""
         self.seq = (gaps[-1].last if gaps else self.seq) + 1
         self.ran = True
         timing = Timing(
@@ -145,6 +150,7 @@ class JournalBuilder:
             ended=self.seq * self.interval + late + 2 * MS,
             mono=self._later(),
             gaps=gaps,
+            heartbeat=heartbeat,
         )
         return self.frame("tick", timing=timing, **lies)
 

@@ -170,3 +170,31 @@ def test_the_first_line_says_how_many_ticks_were_missed(home: Home) -> None:
     result = run(home)
     assert result.exit_code == Exit.DONE
     assert re.match(r"20\d ticks ran, 60 missed, 5 skipped\n", result.stdout), result.stdout
+
+
+def test_an_event_driven_bot_has_turns_and_heartbeats(home: Home) -> None:
+    made = JournalBuilder(seq=1199).begin().receive("a", "b").heartbeats(3).event("a").event("b")
+    made.hand("w2", "v2", blackout=240_000).heartbeats(2)
+    made.write(home.journal)
+    result = run(home)
+    assert result.stdout.startswith("0 ticks, 2 turns ran, no heartbeat missed, none doubled\n"), (
+        result.stdout
+    )
+    assert "5 (1200 to 1204): none missed, none doubled, none skipped" in result.stdout
+    assert "2 of the bot's own, a heartbeat every 1s" in result.stdout
+    assert re.search(r"heartbeat 1203 +handoff +v1 -> v2 +blackout 0.24 ms\n", result.stdout), result.stdout
+    report = json_of(home)
+    assert (report["ticks"], report["heartbeats"], report["turns"]) == (0, 5, 2)
+
+
+def test_heartbeats_that_no_process_made_are_missed_and_a_bot_may_get_its_ticks_by_a_deployment(
+    home: Home,
+) -> None:
+    made = JournalBuilder(seq=1199).begin().heartbeats(2)
+    made.lead("w2", "failover").tick(Gap(1202, 1211, "missed", "w1 died"), heartbeat=True)
+    made.write(home.journal)
+    assert run(home).stdout.startswith("0 ticks, 0 turns ran, 10 heartbeats missed\n")
+    assert json_of(home)["deaths"][0]["heartbeats"] is True
+    made.hand("w3", "v2").ticks(2)
+    made.write(home.journal)
+    assert run(home).stdout.startswith("2 ticks, 2 turns ran, 10 ticks or heartbeats missed\n")

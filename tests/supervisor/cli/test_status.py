@@ -56,6 +56,13 @@ def test_a_bot_without_incidents_is_shown() -> None:
     ]
 
 
+def test_an_event_driven_bot_is_shown_by_its_turns() -> None:
+    assert shown(seen(event_driven=True, turns=1234, ticks=0))[2] == (
+        "turns 1,234 turns run by this worker, which is event-driven (no ticks), a heartbeat every 1s, 0 skipped, "
+        "worst lateness 0.08 ms"
+    )
+
+
 def test_an_unwritable_or_damaged_journal_is_shown() -> None:
     failing = JournalSeen(3, 4711, "the disk is full: free some space", NOW - 90 * S, 9000, "")
     assert shown(seen(journal=failing))[3:] == [
