@@ -57,7 +57,7 @@ MEANING: dict[Exit, str] = {
     Exit.ABORTED: "aborted: the old code still leads, and the bot was not interrupted",
     Exit.ROLLED_BACK: "rolled back: the new code led, and the old code leads again",
     Exit.BUSY: "busy or locked: a deployment runs, the home is in use, or deployments are locked",
-    Exit.BOUNDARY: "no boundary in time: a decision or a window held the handoff; the old code still leads",
+    Exit.BOUNDARY: "no boundary in time: a decision, a window or a task held the handoff; the old code still leads",
     Exit.UNREACHABLE: "the supervisor cannot be reached, or has not finished the command in time",
     Exit.DOWN: "the bot is down: no worker leads",
     Exit.DROPS: "the new code would drop values of the state: nothing was changed",
