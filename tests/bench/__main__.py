@@ -20,6 +20,7 @@ from . import (
     erlang,
     events,
     failover,
+    feeds,
     floor,
     idle,
     large,
@@ -59,6 +60,7 @@ FIGURES: dict[str, Measure] = {
     "idle": idle.measure,
     "listeners": listeners.measure,
     "events": events.measure,
+    "feeds": feeds.measure,
 }
 
 KEYS = (
@@ -77,6 +79,7 @@ KEYS = (
     "listeners",
     "events_per_second",
     "events_blackout_us",
+    "feeds",
 )
 """What is measured in the object that `--json` ends with; beside it: `goals`, `failed` (name: why) and `machine`."""
 

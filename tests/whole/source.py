@@ -34,6 +34,8 @@ class Source:
         self.most_open = 0
         """The most sessions at the same time."""
         self.newest = 0
+        self.sent = 0
+        """Numbers sent in all sessions together."""
         self.paused = threading.Event()
         """Set it to send nothing."""
         self._pause = 1 / rate
@@ -73,10 +75,12 @@ class Source:
         asked = await reader.readline()
         ended = asyncio.ensure_future(reader.read())
         try:
-            next_one = int(asked) + 1
+            # "now" is what comes next, as a live stream has it.
+            next_one = self.newest + 1 if asked == b"now\n" else int(asked) + 1
             while not ended.done():
                 if not self.paused.is_set():
                     writer.write(f"{next_one}\n".encode())
+                    self.sent += 1
                     self.newest = max(self.newest, next_one)
                     next_one += 1
                     await writer.drain()
