@@ -23,7 +23,8 @@ from ...protocol.errors import NeverblinkError
 from ...protocol.state_changes import StateChanges, refusal
 from ..api.client import CommandFault, Unreachable
 from ..config.config import Config, ConfigError, load
-from ..environment.import_check import check_import
+from ..config.feed_settings import FeedSettings
+from ..environment.import_check import check_feed, check_import
 from ..environment.prepare import CheckFailed, Preparer
 from ..notify.apprise_sender import no_library, not_usable
 from ..notify.secret_urls import Unresolved, url_of
@@ -87,6 +88,8 @@ def check(context: CommandContext, path: Path | None, no_rehearsal: bool) -> Don
         with _environments(context) as place:
             ready = _prepare(context, directory, config, place, found)
             bot = _import(ready, context) if ready is not None else None
+            for feed in _feeds(ready, context) if ready is not None else ():
+                found(feed.check, feed.ok, feed.detail)
         if bot is not None and found("bot", bot.ok, bot.detail) and not no_rehearsal:
             for result in _rehearse(context, directory, ready or config):
                 found(result.check, result.ok, result.detail)
@@ -151,6 +154,18 @@ def _import(config: Config, context: CommandContext) -> CheckResult:
         return finding_of(config, check_import(config, context.environment))
     except NeverblinkError as problem:
         return CheckResult("bot", False, problem.message)
+
+
+def _feeds(config: Config, context: CommandContext) -> list[CheckResult]:
+    return [_feed(config, feed, context) for feed in config.feeds]
+
+
+def _feed(config: Config, feed: FeedSettings, context: CommandContext) -> CheckResult:
+    try:
+        check_feed(config, feed, context.environment)
+    except NeverblinkError as problem:
+        return CheckResult(f"feed {feed.name}", False, problem.message)
+    return CheckResult(f"feed {feed.name}", True, f"{feed.run} can be imported; it connects when it runs")
 
 
 def finding_of(config: Config, finding: dict[str, Any]) -> CheckResult:

@@ -12,10 +12,11 @@ from ...protocol import duration
 from ...protocol.errors import NeverblinkError
 from ...protocol.wire import UNDECODABLE
 from ..config.config import Config
+from ..config.feed_settings import FeedSettings
 from ..system.install_hint import install_command
 from ..system.interpreter import find_interpreter
 
-__all__ = ["ImportFailed", "check_import", "read_answer"]
+__all__ = ["ImportFailed", "check_feed", "check_import", "read_answer"]
 
 
 class ImportFailed(NeverblinkError):
@@ -30,10 +31,21 @@ def check_import(config: Config, environment: Mapping[str, str]) -> dict[str, An
     """
     if config.command:
         return {"ok": True}
+    return _checked(config, config.bot, ["neverblink.worker", "--check", config.bot], environment, "on_start")
+
+
+def check_feed(config: Config, feed: FeedSettings, environment: Mapping[str, str]) -> None:
+    """Import the function of a feed, without calling it. Raises as `check_import`."""
+    _checked(config, feed.run, ["neverblink.worker.feeds", "--check", feed.run], environment, "the function")
+
+
+def _checked(
+    config: Config, target: str, module: list[str], environment: Mapping[str, str], slow_work: str
+) -> dict[str, Any]:
     python, within = find_interpreter(config.python, environment), config.handoff.start_within
     try:
         done = subprocess.run(
-            [python, "-m", "neverblink.worker", "--check", config.bot],
+            [python, "-m", *module],
             cwd=config.directory,
             env={**environment, "PYTHONDONTWRITEBYTECODE": "1"},
             stdin=subprocess.DEVNULL,
@@ -44,8 +56,8 @@ def check_import(config: Config, environment: Mapping[str, str]) -> dict[str, An
     except subprocess.TimeoutExpired as problem:
         output = _last_line(problem.stderr or b"").decode(errors="replace")
         raise ImportFailed(
-            f"importing {config.bot} takes longer than start_within = {duration.show(within)}: "
-            "move slow work into on_start, or raise it in [handoff]"
+            f"importing {target} takes longer than start_within = {duration.show(within)}: "
+            f"move slow work into {slow_work}, or raise it in [handoff]"
             + (f"; its last output: {output}" if output else "")
         ) from None
     except OSError as problem:

@@ -96,7 +96,7 @@ def measure(scale: Scale, tmp: Path) -> Figure:
         applied, missing, behind = _throughput(tmp / f"rate-{rate}", rate, scale.seconds)
         rates[str(rate)] = {"applied": round(applied), "missing": missing, "behind": behind}
         figure.notes.append(
-            f"{rate:,} events a second published: {applied:,.0f} applied, {missing:,} lost, {behind:,} behind at the end"
+            f"{rate:,} events a second published: {applied:,.0f} applied, {missing:,} lost, {behind:,} behind"
         )
     deploys = 2 if scale.quick else 10
     with_feed, without = (

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from ...protocol.errors import NeverblinkError
 from ...protocol.feed_ring import FeedRing
 from ...protocol.feed_wire import (
     SUBSCRIBER_LIMIT,
@@ -37,7 +38,7 @@ from ...protocol.feed_wire import (
 from ...protocol.wire import WireError
 from ..io.output import report_exception
 
-__all__ = ["FanOut", "bound_listener"]
+__all__ = ["BoundListener", "FanOut"]
 
 _BATCH = 256 * 1024
 _ONE_BY_ONE = 100_000
@@ -72,12 +73,15 @@ class _Connection:
 
 
 class FanOut:
-    """Serves `ring` on `listener`. `describe()` returns the report but for what only this object knows."""
+    """Serves `ring` on the socket that `listen()` makes, and makes again when its file is gone.
+
+    `describe()` returns the report but for what only this object knows.
+    """
 
     def __init__(
         self,
         ring: FeedRing,
-        listener: socket.socket,
+        listen: Callable[[], BoundListener],
         key: bytes,
         before: tuple[int, int] | None,
         describe: Callable[[], FeedReport],
@@ -85,7 +89,8 @@ class FanOut:
         self.lock = threading.RLock()
         self.overrun = 0
         self._ring = ring
-        self._listener = listener
+        self._listen = listen
+        self._bound = listen()
         self._key = key
         self._before = before
         self._describe = describe
@@ -98,8 +103,7 @@ class FanOut:
         self._epoll = select.epoll()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._wake_fd, _IN)
-        listener.setblocking(False)
-        self._epoll.register(listener.fileno(), _IN)
+        self._epoll.register(self._bound.socket.fileno(), _IN)
         self._thread = threading.Thread(target=self._run, name="feed-fan-out", daemon=True)
 
     def start(self) -> None:
@@ -139,7 +143,7 @@ class FanOut:
         with self.lock:
             for connection in list(self._connections.values()):
                 self._drop(connection)
-            self._listener.close()
+            self._bound.socket.close()
 
     # both threads, with the lock
 
@@ -215,7 +219,7 @@ class FanOut:
             with suppress(BlockingIOError):
                 os.eventfd_read(number)
             self._woken = False
-        elif number == self._listener.fileno():
+        elif number == self._bound.socket.fileno():
             self._accept()
         elif (connection := self._connections.get(number)) is not None:
             if connection.blocked:
@@ -226,7 +230,7 @@ class FanOut:
 
     def _accept(self) -> None:
         try:
-            connected, _ = self._listener.accept()
+            connected, _ = self._bound.socket.accept()
         except OSError:
             return
         if len(self._connections) >= _MOST_CONNECTIONS or _user_of(connected) not in (0, os.geteuid()):
@@ -279,6 +283,7 @@ class FanOut:
         self._drop(connection)
 
     def _on_time(self) -> None:
+        self._restore()
         watching = [connection for connection in self._connections.values() if connection.watches]
         if watching:
             report = self._report()
@@ -289,6 +294,20 @@ class FanOut:
             silent = not connection.next and not connection.watches
             if silent and time.monotonic() - connection.opened > _SUBSCRIBE_WITHIN:
                 self._drop(connection)
+
+    def _restore(self) -> None:
+        """Listen again when the socket's file was removed. Connections that exist go on."""
+        if self._bound.in_place:
+            return
+        try:
+            bound = self._listen()
+        except (OSError, NeverblinkError):
+            # Its directory is gone as well: a supervisor makes that again.
+            return
+        self._epoll.unregister(self._bound.socket.fileno())
+        self._bound.socket.close()
+        self._bound = bound
+        self._epoll.register(bound.socket.fileno(), _IN)
 
     def _report(self) -> bytes:
         ring = self._ring
@@ -313,19 +332,31 @@ class FanOut:
         return framed(feed_codec.encode(report))
 
 
-def bound_listener(path: str, temporary: str) -> socket.socket:
+class BoundListener:
     """A listening socket at `path`, which replaces the one of an earlier process. Raises `OSError`."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    with suppress(FileNotFoundError):
-        os.unlink(temporary)
-    before = os.umask(0o177)
-    try:
-        listener.bind(temporary)
-    finally:
-        os.umask(before)
-    listener.listen(_MOST_CONNECTIONS)
-    os.rename(temporary, path)
-    return listener
+
+    def __init__(self, path: str, temporary: str) -> None:
+        self._path = path
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+        before = os.umask(0o177)
+        try:
+            self.socket.bind(temporary)
+        finally:
+            os.umask(before)
+        self.socket.listen(_MOST_CONNECTIONS)
+        self.socket.setblocking(False)
+        self._file = os.stat(temporary).st_ino
+        os.rename(temporary, path)
+
+    @property
+    def in_place(self) -> bool:
+        """Whether its file is still there."""
+        try:
+            return os.stat(self._path).st_ino == self._file
+        except OSError:
+            return False
 
 
 def _user_of(connected: socket.socket) -> int:

@@ -33,11 +33,11 @@ from ..io.find_module import import_module
 from ..io.identity import mark_worker
 from ..io.output import capture_output, report, report_exception
 from ..io.release_dir import describe, make_read_only
-from .fan_out import FanOut, bound_listener
+from .fan_out import BoundListener, FanOut
 from .feed import Feed, FeedError
 from .feed_file import FeedFile, next_record
 
-__all__ = ["FeedProcess", "find_function", "run_feed"]
+__all__ = ["FeedProcess", "check_function", "find_function", "run_feed"]
 
 _LARGEST_ASSIGNMENT = 65536
 _END_WITHIN = 5.0
@@ -71,7 +71,7 @@ def run_feed() -> int:
     try:
         function = find_function(me.target)
     except BaseException as problem:
-        reason = problem.message if isinstance(problem, NeverblinkError) else _failed_import(me, problem)
+        reason = _why_not(me.target, problem)
         _tell_ready(me, clean(reason))
         report(f"neverblink: {clean(reason)}")
         return 1
@@ -81,6 +81,15 @@ def run_feed() -> int:
     finally:
         if mark is not None:
             mark.close()
+
+
+def check_function(target: str) -> str:
+    """Import the function, and do not call it; return why it is not one that can run as a feed, "" when it can."""
+    try:
+        find_function(target)
+    except BaseException as problem:
+        return clean(_why_not(target, problem))
+    return ""
 
 
 def find_function(target: str) -> Callable[[Feed], Any]:
@@ -162,7 +171,7 @@ class FeedProcess:
         self._ring = FeedRing(record.run, me.buffer)
         self._fan_out = FanOut(
             self._ring,
-            self._listener(),
+            self._listen,
             me.key,
             (before.run, before.n) if before is not None else None,
             self._report,
@@ -312,10 +321,10 @@ class FeedProcess:
         if self._directory >= 0:
             os.close(self._directory)
 
-    def _listener(self) -> Any:
+    def _listen(self) -> BoundListener:
         name = feed_socket(self._me.feed)
         try:
-            return bound_listener(self._path(name), self._path(f"{name}.new"))
+            return BoundListener(self._path(name), self._path(f"{name}.new"))
         except OSError as problem:
             raise NeverblinkError(
                 f"socket {name} in {self._me.run} can't be made: {problem.strerror}"
@@ -342,9 +351,12 @@ def _assignment() -> FeedAssignment:
         ) from None
 
 
-def _failed_import(me: FeedAssignment, problem: BaseException) -> str:
+def _why_not(target: str, problem: BaseException) -> str:
+    """Why the function could not be imported. Importing may raise anything, SystemExit included."""
+    if isinstance(problem, NeverblinkError):
+        return problem.message
     report_exception(problem)
-    return f"importing {me.target.partition(':')[0]} failed: {describe(problem)}"
+    return f"importing {target.partition(':')[0]} failed: {describe(problem)}"
 
 
 def _tell_ready(me: FeedAssignment, text: str) -> None:
