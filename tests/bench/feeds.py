@@ -14,6 +14,7 @@ from typing import Any
 from ..whole.bots import bot
 from ..whole.live import Live
 from ..whole.source import FEED, Source
+from .cpu import cpu_of
 from .figure import Figure, Scale, microseconds, number, row
 from .spread import Spread, spread
 
@@ -93,10 +94,13 @@ def measure(scale: Scale, tmp: Path) -> Figure:
     figure.notes.append(f"a feed adds {number(added)} µs at the median")
     rates: dict[str, Any] = {}
     for rate in (5_000,) if scale.quick else (20_000, 50_000):
-        applied, missing, behind = _throughput(tmp / f"rate-{rate}", rate, scale.seconds)
-        rates[str(rate)] = {"applied": round(applied), "missing": missing, "behind": behind}
+        found_rate = _throughput(tmp / f"rate-{rate}", rate, scale.seconds)
+        rates[str(rate)] = found_rate
+        applied, missing, behind = (found_rate[name] for name in ("applied", "missing", "behind"))
         figure.notes.append(
-            f"{rate:,} events a second published: {applied:,.0f} applied, {missing:,} lost, {behind:,} behind"
+            f"{rate:,} events a second published: {applied:,.0f} applied, {missing:,} lost, {behind:,} behind; "
+            f"{number(found_rate['feed_us'])} µs of processor time each in the feed, "
+            f"{number(found_rate['bot_us'])} µs in the bot"
         )
     deploys = 2 if scale.quick else 10
     with_feed, without = (
@@ -145,21 +149,31 @@ def _latency(tmp: Path, seconds: float) -> dict[str, Spread]:
     return {name: spread(values) for name, values in found.items()}
 
 
-def _throughput(tmp: Path, rate: int, seconds: float) -> tuple[float, int, int]:
+def _throughput(tmp: Path, rate: int, seconds: float) -> dict[str, float]:
     tmp.mkdir()
     live = Live(tmp)
     try:
         feed = _PACED.format(every=0.001, together=rate // 1000)
         live.up(_project(live, "v1", bot(_COUNT, tick="100ms", state=_ORDER), feed))
         time.sleep(2)
-        before, began = live.book(), time.monotonic()
+        status = live.status()
+        pids = status["feeds"][0]["pid"], status["pid"]
+        before, began, used = live.book(), time.monotonic(), [cpu_of(pid) for pid in pids]
         time.sleep(seconds)
         after, took = live.book(), time.monotonic() - began
-        [behind] = [feed["behind"] for feed in live.status()["feeds"]]
+        used = [cpu_of(pid) - cpu for pid, cpu in zip(pids, used, strict=True)]
+        behind = live.status()["feeds"][0]["behind"]
         live.down()
     finally:
         live.close()
-    return (after["applied"] - before["applied"]) / took, after["missing"], behind
+    applied = max(1, after["applied"] - before["applied"])
+    return {
+        "applied": round(applied / took),
+        "missing": after["missing"],
+        "behind": behind,
+        "feed_us": round(used[0] / 1000 / applied, 2),
+        "bot_us": round(used[1] / 1000 / applied, 2),
+    }
 
 
 def _deployed(tmp: Path, deploys: int, *, feed: bool) -> dict[str, int]:

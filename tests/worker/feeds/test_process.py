@@ -303,7 +303,7 @@ def test_a_function_that_cannot_run_as_a_feed_is_named_before_anything_is_connec
     assert says in said
     assert process.wait(WITHIN) == 1
     monkeypatch.chdir(home.directory)
-    monkeypatch.syspath_prepend(home.directory)
+    monkeypatch.syspath_prepend(str(home.directory))  # pyright: ignore[reportUnknownMemberType]
     sys.modules.pop("source", None)
     assert says in check_function("source:f")
     sys.modules.pop("source", None)
