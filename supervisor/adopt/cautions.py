@@ -146,6 +146,12 @@ def _of_variables(script: Script, found: list[Variable]) -> Iterator[Caution]:
 
 
 def _of_loop(script: Script, loop: EndlessLoop, handled: set[ast.AST]) -> Iterator[Caution]:
+    if loop.stream is not None:
+        yield Caution(
+            loop.node.lineno,
+            "the connection becomes a feed, which runs under a supervisor only",
+            "try the bot with `neverblink watch`: alone it gets no messages",
+        )
     _, _, guess = loop.period(script)
     if guess and loop.stream is None:
         yield Caution(loop.node.lineno, guess, "set tick in the call of join")
@@ -197,6 +203,17 @@ def _of_node(script: Script, node: ast.AST) -> Iterator[Caution]:
                 node.lineno,
                 "sys.argv has no arguments of yours in a worker",
                 "take them from the environment, or from settings",
+            )
+        if (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.ctx, ast.Store)
+            and isinstance(node.value, ast.Name)
+            and node.value.id in script.classes
+        ):
+            yield Caution(
+                node.lineno,
+                f"{script.source.segment(node)} belongs to the class, and stays outside the state",
+                "a new process begins with it anew: make it a variable of the object",
             )
         return
     called = script.called(node)

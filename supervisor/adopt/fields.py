@@ -118,7 +118,9 @@ def _variable(
         and (parent.targets == [node] if isinstance(parent, ast.Assign) else parent.target is node)
         and _is_before(script, loop, node, place)
     ]
-    if not firsts or firsts[0].value is None:
+    if not firsts:
+        return _begun_with_others(script, loop, name, place, references)
+    if firsts[0].value is None:
         return None
     first = min(firsts, key=lambda node: node.lineno)
     others = [node for node in references if script.parents.get(node) is not first]
@@ -144,6 +146,27 @@ def _variable(
         if not beside:
             return None
     return variable
+
+
+def _begun_with_others(
+    script: Script, loop: EndlessLoop, name: str, place: str, references: list[ast.expr]
+) -> Variable | None:
+    """A variable that begins in an assignment of several, as in `wins = losses = 0`, which stays as it is."""
+    for node in references:
+        first = next((up for up in script.above(node) if isinstance(up, ast.stmt)), None)
+        if (
+            isinstance(first, ast.Assign)
+            and isinstance(getattr(node, "ctx", None), ast.Store)
+            and _is_before(script, loop, node, place)
+        ):
+            changed = [one for one in references if one is not node and _changes(script, one)]
+            problem = "it begins together with others: write an assignment of its own"
+            return (
+                Variable(name, place, first, references, changed, [], [], [], None, problem)
+                if changed
+                else None
+            )
+    return None
 
 
 def _is_walrus(script: Script, node: ast.expr) -> bool:

@@ -53,8 +53,9 @@ class Rewrite:
             self._leave_out_sleeps()
         self._files()
         self._arguments()
-        self._state_class()
+        # First: both may be inserted before the same line.
         self._imports()
+        self._state_class()
         text, self.bot = with_entry(self._parsed(self.source.changed()), self.loop, self._main)
         return text
 

@@ -1,4 +1,4 @@
-"""A script whose loop is a blocking scheduler of APScheduler: written as an ordinary loop first.
+"""Loops of other kinds, written as ordinary ones first: a blocking scheduler of APScheduler, and `await ws.recv()`.
 
 Only jobs at fixed intervals can be. A line that goes away keeps its place until `finished`, so that line numbers stay
 those of the script.
@@ -22,14 +22,14 @@ _UNITS = {"seconds": 1, "minutes": 60, "hours": 3600, "days": 86400, "weeks": 7 
 
 
 def with_plain_loop(source: Source) -> Source:
-    """The script with a loop in place of its blocking scheduler; the same object when it has none.
+    """The script with a plain loop in place of its blocking scheduler, and `async for` in place of `recv`.
 
     Raises `AdoptError` for a job that is not called at a fixed interval.
     """
     script = Script(source)
     name = _scheduler(script)
     if name is None:
-        return source
+        return Source(source.path, source.changed()) if _receive(script) else source
     jobs: list[tuple[str, int]] = []
     start: ast.Expr | None = None
     for node in ast.walk(script.tree):
@@ -73,6 +73,31 @@ def finished(text: str, tick: str) -> str:
             skipped = 0
             kept.append(line)
     return "".join(kept).replace(_TICK, tick)
+
+
+def _receive(script: Script) -> bool:
+    """Write `while True: message = await ws.recv()` as `async for message in ws`; return whether there was one."""
+    found = False
+    for node in ast.walk(script.tree):
+        first = node.body[0] if isinstance(node, ast.While) else None
+        if (
+            isinstance(node, ast.While)
+            and isinstance(node.test, ast.Constant)
+            and isinstance(first, ast.Assign)
+            and isinstance(first.targets[0], ast.Name)
+            and isinstance(first.value, ast.Await)
+            and isinstance(first.value.value, ast.Call)
+            and isinstance(first.value.value.func, ast.Attribute)
+            and first.value.value.func.attr == "recv"
+            and len(node.body) > 1
+        ):
+            read = script.source.segment(first.value.value.func.value)
+            script.source.replace(
+                start_of(node), end_of(node.test), f"async for {first.targets[0].id} in {read}"
+            )
+            _take_out(script.source, first)
+            found = True
+    return found
 
 
 def _scheduler(script: Script) -> str | None:

@@ -79,6 +79,9 @@ standby = 1                   # gives: no tick is missed if the leader dies. Cos
 [handoff]
 probation = "2s"              # how long the old worker stays ready to take the bot back; use minutes with real money
 
+[feeds.prices]                # a process of its own that has the one connection, and outlives deployments
+run = "exchange:prices"
+
 {web}
 
 # All keys: docs/configuration.md
@@ -115,19 +118,30 @@ __pycache__/
 _EXCHANGE = '''\
 """A simulated exchange. Replace it by your client library: it needs no connection, and keeps its orders in a file."""
 
+import asyncio
 import math
 import sqlite3
+import time
 from pathlib import Path
+from typing import Any
+
+
+def price_at(market: str, at: int) -> float:
+    """The price at a time, in nanoseconds."""
+    return round(100 + 5 * math.sin(at / 1e10 + len(market)), 2)
+
+
+async def prices(feed: Any) -> None:
+    """The feed `prices`: your connection to the exchange, which must exist once. It publishes what it receives."""
+    while True:
+        feed.publish({"market": "BTC", "price": price_at("BTC", time.time_ns())})
+        await asyncio.sleep(1)
 
 
 class Exchange:
     def __init__(self, path: str | Path) -> None:
         self.orders = sqlite3.connect(path, isolation_level=None)
         self.orders.execute("create table if not exists orders (id text primary key, side, market, price real)")
-
-    def price(self, market: str, at: int) -> float:
-        """The price at a time, in nanoseconds."""
-        return round(100 + 5 * math.sin(at / 1e10 + len(market)), 2)
 
     async def send(self, id: str, side: str, market: str, price: float) -> float:
         """Fill an order; return its price. The same client order id is never filled twice, as at most exchanges."""
@@ -160,9 +174,9 @@ import asyncio
 from typing import Annotated
 
 import msgspec
-from neverblink.worker import InDoubt, Tick, Timer, Window, Worker, data_directory
+from neverblink.worker import Event, InDoubt, Tick, Timer, Window, Worker, data_directory
 
-from exchange import Exchange
+from exchange import Exchange, price_at
 
 
 class Position(msgspec.Struct, frozen=True):
@@ -207,9 +221,16 @@ class Starter(Worker[Book]):
                 self.note(decision.id, *order)
                 print(f"order {decision.id} had arrived", flush=True)
 
+    async def on_event(self, event: Event) -> None:
+        """What the feed `prices` in neverblink.toml publishes: exactly once, also while the code changes."""
+        self.state.price = event.data["price"]
+
     async def on_tick(self, tick: Tick[Book]) -> None:
         book = self.state
-        book.price = self.exchange.price("BTC", tick.due)
+        if "prices" not in self.feeds:
+            book.price = price_at("BTC", tick.due)  # `neverblink run` has no feeds
+        elif self.feeds["prices"].stale:
+            return  # open nothing on old prices
         book.high = max(book.high, book.price)
         room = len(book.positions) < self.settings.most
         if tick.window("minute") and room and "BTC" not in book.positions and not self.paused:
@@ -292,6 +313,13 @@ from exchange import Exchange
 START = datetime(2026, 1, 5, 12, 0, 35, tzinfo=UTC)
 
 
+def pass_time(bot: Simulation, seconds: int) -> None:
+    """Let time pass, with a price each second."""
+    for _ in range(seconds):
+        bot.publish("prices", {"market": "BTC", "price": 101.5})
+        bot.ticks(1)
+
+
 class StarterTest(unittest.TestCase):
     def setUp(self) -> None:
         exchange = Exchange(":memory:")
@@ -311,12 +339,12 @@ class StarterTest(unittest.TestCase):
 
     def test_it_buys_once_in_the_window_and_sells_20_seconds_later(self) -> None:
         with Simulation(self.bot_type, at=START) as bot:
-            bot.ticks(10)
+            pass_time(bot, 10)
             assert bot.state.bought == 0
-            bot.ticks(10)
+            pass_time(bot, 10)
             assert bot.state.bought == 1
             assert "BTC" in bot.state.positions
-            bot.ticks(11)
+            pass_time(bot, 11)
             assert bot.state.bought == 1
             assert bot.state.positions == {}
 
@@ -325,12 +353,12 @@ class StarterTest(unittest.TestCase):
             """The release that `neverblink deploy` would start."""
 
         with Simulation(self.bot_type, at=START) as bot:
-            bot.ticks(12)
+            pass_time(bot, 12)
             held = bot.state.positions["BTC"]
             bot.hand_over(NewCode)  # happens when the window has closed
             assert isinstance(bot.leader, NewCode)
             assert bot.state.positions == {"BTC": held}
-            bot.ticks(11)  # the timer armed by the old code goes off in the new code
+            pass_time(bot, 11)  # the timer armed by the old code goes off in the new code
             assert bot.state.positions == {}
             assert bot.state.bought == 1
 
@@ -346,24 +374,29 @@ class StarterTest(unittest.TestCase):
 
             bot.stand_by()
             self.exchange.send = fill_and_die
-            bot.ticks(11)
+            pass_time(bot, 11)
             assert bot.state.positions["BTC"].order in self.exchange.ids()
-            bot.ticks(21)
+            pass_time(bot, 21)
             assert bot.state.positions == {}
 
     def test_it_buys_nothing_while_it_is_paused_or_its_limit_is_0(self) -> None:
         with Simulation(self.bot_type, at=START) as bot:
             bot.set(most=0)
-            bot.ticks(20)
+            pass_time(bot, 20)
             assert bot.state.bought == 0
             bot.set(most=1)
             bot.pause()
-            bot.ticks(60)
+            pass_time(bot, 60)
+            assert bot.state.bought == 0
+
+    def test_it_buys_nothing_on_old_prices(self) -> None:
+        with Simulation(self.bot_type, at=START) as bot:
+            bot.ticks(20)
             assert bot.state.bought == 0
 
     def test_a_halt_sells_everything(self) -> None:
         with Simulation(self.bot_type, at=START) as bot:
-            bot.ticks(12)
+            pass_time(bot, 12)
             assert bot.halt() == ["BTC"]
             assert bot.send("book")["positions"] == {}
 

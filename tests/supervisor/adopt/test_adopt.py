@@ -274,3 +274,34 @@ def test_the_configuration_of_another_bot_stays_and_is_named(tmp_path: Path) -> 
     ended = run(tmp_path / "script.py", "--write")
     assert 'write bot = "script:main" there' in ended.stdout
     assert "other:Bot" in config.read_text()
+
+
+def test_the_imports_stand_before_the_state_where_nothing_is_between_them(tmp_path: Path) -> None:
+    found = adopted(tmp_path, "import time\nn = 0\nwhile True:\n    n += 1\n    time.sleep(1)\n")
+    assert found.text.index("import msgspec") < found.text.index("class State")
+
+
+def test_variables_that_begin_together_and_those_of_a_class_are_said_to_stay_outside(tmp_path: Path) -> None:
+    found = adopted(
+        tmp_path,
+        "import time\n\n\nclass A:\n    total = 0\n\n\nwins = losses = 0\nwhile True:\n    wins += 1\n"
+        "    A.total += 1\n    time.sleep(1)\n",
+    )
+    assert "an assignment of its own" in told(found)[8]
+    assert "belongs to the class" in told(found)[11]
+
+
+def test_a_loop_that_receives_messages_gets_a_feed(tmp_path: Path) -> None:
+    found = adopted(
+        tmp_path,
+        "import asyncio\nimport websockets\n\nlast = {}\n\n\nasync def run():\n"
+        "    async with websockets.connect('wss://x') as ws:\n        await ws.send('sub')\n        while True:\n"
+        "            msg = await ws.recv()\n            last['m'] = msg\n\n\nasyncio.run(run())\n",
+    )
+    assert "async for msg in ws:\n            feed.publish(msg)\n" in found.text
+    assert (
+        "for event in tick.events:\n            msg = event.data\n            state.last['m'] = msg\n"
+        in found.text
+    )
+    assert "under a supervisor only" in told(found)[10]
+    assert found.config.endswith('[feeds.messages]\nrun = "script:messages"\n')

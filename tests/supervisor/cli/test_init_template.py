@@ -37,7 +37,7 @@ def python(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_test_of_the_template_passes(project: Path) -> None:
     ran = python(project, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error")
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "5 passed" in ran.stdout
+    assert "6 passed" in ran.stdout
 
 
 def test_the_bot_of_the_template_passes_check(project: Path) -> None:
@@ -63,6 +63,7 @@ def test_the_template_shows_the_safe_half(project: Path) -> None:
     config = (project / "neverblink.toml").read_text()
     assert re.search(r"^standby = 1 +# gives: .* Costs: ", config, re.MULTILINE)
     assert re.search(r"^\[web\]", config, re.MULTILINE)
+    assert re.search(r"^\[feeds\.prices\]", config, re.MULTILINE)
 
 
 def commands(readme: Path) -> list[list[str]]:

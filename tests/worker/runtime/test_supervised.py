@@ -40,6 +40,7 @@ class Heard:
 
     def end_tasks(self, within: float) -> bool:
         return False
+
     def on_time(self) -> None: ...
     def wake_at(self) -> int:
         return 2**62
