@@ -14,6 +14,7 @@ import msgspec
 
 from .endpoint import LONGEST_PATH
 from .errors import NeverblinkError
+from .wire import UNDECODABLE
 
 __all__ = [
     "ACCEPTS",
@@ -27,8 +28,11 @@ __all__ = [
     "Accept",
     "InheritedSocket",
     "LentSockets",
+    "ListeningError",
     "SocketAddress",
     "SocketAddressError",
+    "decode_lent",
+    "encode_lent",
 ]
 
 VARIABLES = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
@@ -49,6 +53,10 @@ EXAMPLES = '"127.0.0.1:8085", "[::1]:8085" or "unix:api.sock"'
 
 _HOST_PORT = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[^\[\]:]+)):(?P<port>\d{1,5})", re.ASCII)
 _UNIX = "unix:"
+
+
+class ListeningError(NeverblinkError):
+    """The message is not that of a worker that lends its sockets."""
 
 
 class SocketAddressError(NeverblinkError):
@@ -114,6 +122,18 @@ class LentSockets(msgspec.Struct, frozen=True):
 
     worker: str
     sockets: tuple[InheritedSocket, ...]
+
+
+def encode_lent(lent: LentSockets) -> bytes:
+    return msgspec.json.encode(lent)
+
+
+def decode_lent(data: bytes) -> LentSockets:
+    """Return what `encode_lent` encoded. Raises `ListeningError`."""
+    try:
+        return msgspec.json.decode(data, type=LentSockets)
+    except UNDECODABLE as problem:
+        raise ListeningError(f"not the sockets of a worker: {problem}") from None
 
 
 def _path(path: str, base: str) -> str:

@@ -24,6 +24,7 @@ __all__ = [
     "NextStartSeen",
     "PauseNote",
     "RunState",
+    "SocketSeen",
     "StandbySeen",
     "StandbyState",
     "SupervisorSeen",
@@ -117,6 +118,14 @@ class DescriptorsSeen(msgspec.Struct, frozen=True):
     limit: int
     reserve: int
     short: bool
+
+
+class SocketSeen(msgspec.Struct, frozen=True):
+    """A listening socket of the bot: its name in the configuration, its address with the real port, and who accepts."""
+
+    name: str
+    address: str
+    accept: str
 
 
 class WindowSeen(msgspec.Struct, frozen=True):
@@ -365,3 +374,5 @@ class BotStatus(msgspec.Struct, frozen=True):
     """The leader's tasks and threads that run as long as it leads."""
     feeds: tuple[FeedStatus, ...] = ()
     """The feeds of the bot."""
+    sockets: tuple[SocketSeen, ...] = ()
+    """The bot's listening sockets."""

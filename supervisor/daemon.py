@@ -171,6 +171,7 @@ class _Daemon:
             self._notifier,
             owned,
             self._feeds,
+            self._listening,
             self._version,
         )
         self._dispatcher = Dispatcher(

@@ -35,7 +35,9 @@ ROOMS: dict[str, str] = {
     ),
     "worker/testing": "protocol protocol/handoff worker/engine worker/worker worker/simulation",
     "worker/main": "protocol worker/io worker/runtime worker/worker worker/join",
-    "worker/check": "protocol worker/io worker/worker worker/main worker/model worker/journal worker/replication",
+    "worker/check": (
+        "protocol worker/io worker/runtime worker/worker worker/main worker/model worker/journal worker/replication"
+    ),
     "worker/alone": "protocol worker/io worker/runtime worker/worker worker/main",
     "worker/shell": "protocol worker/io worker/runtime worker/worker worker/main worker/check",
     "worker/__main__": "protocol worker/io worker/main worker/check worker/alone worker/shell",

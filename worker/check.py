@@ -22,6 +22,7 @@ from .main import find
 from .model.inbox import Inbox
 from .model.replica import Replica
 from .replication.replay import SegmentReplay, restore
+from .runtime.own_sockets import loopback_sockets
 from .worker import WorkerBot
 
 __all__ = ["BotCheck", "check", "replica_of"]
@@ -47,6 +48,9 @@ class BotCheck(msgspec.Struct, frozen=True):
 
 def check(target: str) -> BotCheck:
     """Import the bot, make its first state, encode it and decode it again. Runs no handler."""
+    # No real connection reaches a check.
+    sockets = loopback_sockets(Path.cwd())
+    sockets.arrange(os.environ)
     watch = StartWatch()
     watch.begin(f"importing {target.partition(':')[0]} has not ended")
     try:

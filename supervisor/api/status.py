@@ -42,6 +42,7 @@ from ..feeds.feeds import BotFeeds
 from ..notify.notifier import Notifier
 from ..store.history_thread import HistoryThread
 from ..store.lock_and_pause import PauseNotes
+from ..workers.listening_sockets import ListeningSockets
 from ..workers.registry import Member
 
 __all__ = ["StatusReader", "describe_next_start"]
@@ -62,6 +63,7 @@ class StatusReader:
         notifier: Notifier,
         owned: OwnedHome,
         feeds: BotFeeds,
+        sockets: ListeningSockets,
         version: str,
     ) -> None:
         self._bot = bot
@@ -71,6 +73,7 @@ class StatusReader:
         self._notifier = notifier
         self._owned = owned
         self._feeds = feeds
+        self._sockets = sockets
         self._supervisor = SupervisorSeen(os.getpid(), version, bot.bus.now())
 
     def read(self) -> BotStatus:
@@ -136,6 +139,7 @@ class StatusReader:
             history=_history(deployments.history_thread),
             problems=report.problems,
             home_problem=self._owned.check(),
+            sockets=self._sockets.seen,
             unverified=report.unverified,
             tasks=report.tasks,
             feeds=self._feeds.status(),

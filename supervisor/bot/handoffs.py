@@ -5,6 +5,8 @@ Two can be in progress: one in its probation, and a second that waits for the pr
 
 from __future__ import annotations
 
+import msgspec
+
 from ...protocol.handoff.handoff import Handoff
 from ..config.config import Config
 from ..handoff.driver import HandoffDriver
@@ -61,6 +63,8 @@ class Handoffs:
             granted=state.epoch,
         )
         handoff.after = state.drivers[-1].handoff.deployment if state.drivers else 0
+        if rehearse_only:
+            config = _without_accepting(config)
         driver = self._add_driver(handoff, release, config, listener)
         driver.progress.again = release.id if again else ""
         driver.begin(drop)
@@ -125,3 +129,9 @@ class _StateListener(HandoffListener):
 
     def finished(self, how: Finished) -> None:
         self._handoffs.finished(self._handoff, how)
+
+
+def _without_accepting(config: Config) -> Config:
+    """The configuration of a worker that only rehearses: no connection reaches it."""
+    sockets = tuple(msgspec.structs.replace(each, accept="leader") for each in config.sockets)
+    return msgspec.structs.replace(config, sockets=sockets)

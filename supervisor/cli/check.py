@@ -18,7 +18,7 @@ import msgspec
 
 from ...protocol import duration, size
 from ...protocol.assignment import CHECK_JOURNAL
-from ...protocol.commands import Deploy
+from ...protocol.commands import Deploy, Status
 from ...protocol.errors import NeverblinkError
 from ...protocol.state_changes import StateChanges, refusal
 from ..api.client import CommandFault, Unreachable
@@ -83,6 +83,9 @@ def check(context: CommandContext, path: Path | None, no_rehearsal: bool) -> Don
         if config.env_file is not None:
             file = _env_file(config.env_file)
             found("env_file", file.ok, file.detail)
+        if config.sockets:
+            sockets = _sockets(config, context)
+            found("sockets", sockets.ok, sockets.detail)
         contents = _release(directory, config, context.home.path)
         found("release", contents.ok, contents.detail)
         with _environments(context) as place:
@@ -223,6 +226,33 @@ def _env_file(path: Path) -> CheckResult:
             "env_file", None, f"{path} can be read by other users: chmod 600 {shlex.quote(str(path))}"
         )
     return CheckResult("env_file", True, f"{path}: {len(names)} variables")
+
+
+def _sockets(config: Config, context: CommandContext) -> CheckResult:
+    """Where the bot would listen, and how that differs from where it listens now."""
+    wanted = {settings.name: settings for settings in config.sockets}
+    about = [
+        f"{name} {settings.address}" + (" (every worker accepts)" if settings.accept == "all" else "")
+        for name, settings in wanted.items()
+    ]
+    try:
+        with context.client() as client:
+            bound = {each["name"]: each["address"] for each in client.ask(Status()).get("sockets", ())}
+    except NeverblinkError:
+        return CheckResult("sockets", True, "; ".join(about))
+    for name, settings in wanted.items():
+        if settings.address.port or settings.address.is_unix:
+            if str(settings.address) not in bound.values():
+                about.append(f"a deployment binds {settings.address} before its worker starts")
+        elif name not in bound:
+            about.append(f"a deployment binds a free port for {name}")
+    kept = {str(settings.address) for settings in wanted.values()}
+    about += [
+        f"{address} is closed after the probation"
+        for name, address in bound.items()
+        if address not in kept and not (name in wanted and not wanted[name].address.port)
+    ]
+    return CheckResult("sockets", True, "; ".join(about))
 
 
 def _release(directory: Path, config: Config, home: Path) -> CheckResult:

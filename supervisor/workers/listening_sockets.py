@@ -12,7 +12,7 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,11 +22,14 @@ import psutil
 from ...protocol.errors import NeverblinkError
 from ...protocol.listening import (
     MOST_SOCKETS,
+    Accept,
     InheritedSocket,
-    LentSockets,
+    ListeningError,
     SocketAddress,
     SocketAddressError,
+    decode_lent,
 )
+from ...protocol.status import SocketSeen
 from ..config.socket_settings import SocketSettings
 
 __all__ = ["ListenError", "ListeningSockets", "listen"]
@@ -51,6 +54,8 @@ class ListenError(NeverblinkError):
 
 
 class _Held(msgspec.Struct):
+    name: str
+    accept: Accept
     socket: socket.socket
     file: tuple[int, int] | None
     """Device and inode of a unix socket's file."""
@@ -82,13 +87,12 @@ class ListeningSockets:
         if led:
             self._keep({key for keys in self._users.values() for key in keys})
 
-    def addresses(self, wanted: Iterable[SocketSettings]) -> dict[str, str]:
-        """Where the sockets `wanted` that are held listen, with their real ports, by name."""
-        return {
-            settings.name: _address_of(held.socket)
-            for settings in wanted
-            if (held := self._held.get(settings.key)) is not None
-        }
+    @property
+    def seen(self) -> tuple[SocketSeen, ...]:
+        """The sockets that are held, with their real ports."""
+        return tuple(
+            SocketSeen(held.name, _address_of(held.socket), held.accept) for held in self._held.values()
+        )
 
     def close(self, *, remove: bool) -> None:
         """Close all sockets. `remove` the files of unix sockets, unless workers live on and accept connections."""
@@ -119,17 +123,17 @@ class ListeningSockets:
         """Take what has arrived."""
         while self._lent is not None:
             try:
-                data, descriptors, _, _ = socket.recv_fds(
-                    self._lent, _LARGEST, MOST_SOCKETS, socket.MSG_CMSG_CLOEXEC
-                )
+                data, descriptors, _, _ = socket.recv_fds(self._lent, _LARGEST, MOST_SOCKETS)
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as problem:
                 self._say(f"the listening sockets of a worker could not be received: {problem.strerror}")
                 return
             received = [socket.socket(fileno=descriptor) for descriptor in descriptors]
-            with suppress(msgspec.DecodeError):
-                lent = msgspec.json.decode(data, type=LentSockets)
+            for taken in received:
+                taken.set_inheritable(False)
+            with suppress(ListeningError):
+                lent = decode_lent(data)
                 for inherited, taken in zip(lent.sockets, received, strict=False):
                     self._take(lent.worker, inherited, taken)
             kept = {id(held.socket) for held in self._held.values()}
@@ -145,7 +149,7 @@ class ListeningSockets:
         key = SocketSettings(inherited.name, configured).key
         self._users.setdefault(worker, set()).add(key)
         if key not in self._held and _listens(taken):
-            self._held[key] = _Held(taken, _file_of(taken))
+            self._held[key] = _Held(inherited.name, inherited.accept, taken, _file_of(taken))
             self._say(
                 f"socket {inherited.name} listens on {inherited.address}, and worker {worker} has kept it open"
             )
@@ -172,9 +176,11 @@ class ListeningSockets:
             self._held.pop(settings.key).socket.close()
             held = None
         if held is None:
-            held = self._held[settings.key] = _Held(bound := listen(settings), _file_of(bound))
+            bound = listen(settings)
+            held = self._held[settings.key] = _Held(settings.name, settings.accept, bound, _file_of(bound))
             self._say(f"socket {settings.name} listens on {_address_of(held.socket)}")
-        elif not _listens(held.socket):
+        held.name, held.accept = settings.name, settings.accept
+        if not _listens(held.socket):
             # The bot has called shutdown() on it, which ends it in every process.
             held.socket.listen(settings.backlog)
         if held.file is not None:

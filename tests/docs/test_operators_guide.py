@@ -87,6 +87,7 @@ def test_every_key_of_the_configuration_is_documented_with_its_default() -> None
         "watchdog",
         "restart",
         "files",
+        "sockets",
         "web",
         "feeds",
         "sockets",

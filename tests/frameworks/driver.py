@@ -307,7 +307,7 @@ class _Run:
         config = code / "neverblink.toml"
         text = config.read_text()
         if "[handoff]" not in text:
-            text += f'\n[handoff]\nprobation = "{probation}"\nstart_within = "3m"\n'
+            text += f'\n[handoff]\nprobation = "{probation}"\nstart_within = "3m"\nhang_after = "1m"\n'
         config.write_text(f'python = "{self._bot.python}"\nstandby = {standby}\n{text}')
         (code / "release.txt").write_text(f"{self._made}\n")
         return code

@@ -36,6 +36,7 @@ from neverblink.protocol import (
     journal,
     lease,
     link,
+    listening,
     logline,
     size,
     stream,
@@ -461,6 +462,7 @@ TARGETS: dict[str, Target] = {
         messages(DeploymentRow).map(lambda row: commands.encode_answer(commands.Answer("1", "ok", 1, row))),
     ),
     "event": Target(events.decode_event, (NeverblinkError,), _json(events.Event)),
+    "lent sockets": Target(listening.decode_lent, (listening.ListeningError,), _json(listening.LentSockets)),
     "assignment": Target(
         assignment.decode_assignment, (assignment.AssignmentError,), _json(assignment.Assignment)
     ),
@@ -658,6 +660,7 @@ FILES: dict[str, tuple[str, ...] | str] = {
     "protocol/feed_file.py": ("feed's file",),
     "protocol/feed_wire.py": ("subscriber's message", "feed's message", "feed's stream"),
     "protocol/frame.py": ("frame",),
+    "protocol/listening.py": ("lent sockets",),
     "protocol/journal.py": (
         "segment's header",
         "records",
@@ -674,6 +677,7 @@ FILES: dict[str, tuple[str, ...] | str] = {
     "protocol/logline.py": ("log line",),
     "protocol/text.py": ("request",),
     "protocol/wire.py": "the codecs themselves, of which each is a target",
+    "worker/runtime/own_sockets.py": "the author's configuration; entries without an address are left out",
     "supervisor/sockets/client_keys.py": "a key that it has just made",
     "supervisor/system/subprocess_runner.py": "its own note, of which it believes nothing that cannot be decoded",
     "supervisor/cli/log_merge.py": ("log line",),

@@ -28,6 +28,7 @@ from neverblink.protocol import (
     keys,
     lease,
     link,
+    listening,
     state_changes,
     stream,
     window,
@@ -65,6 +66,7 @@ PARTS = [
         state_changes.RetypedField,
     ),
     keys.Keys,
+    *(listening.InheritedSocket, listening.LentSockets),
     *(VersionRange, frame.Schema, frame.Changes, window.WindowSpec, grid.Gap, grid.LostTime, grid.ClockStep),
     *(
         frame.Item,

@@ -19,10 +19,8 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 
-import msgspec
-
 from ...protocol.errors import NeverblinkError
-from ...protocol.listening import FIRST_DESCRIPTOR, InheritedSocket, LentSockets
+from ...protocol.listening import FIRST_DESCRIPTOR, InheritedSocket, LentSockets, encode_lent
 from .output import report
 
 __all__ = ["LoopbackSockets", "SocketError", "WorkerSockets", "inherit", "loopback"]
@@ -101,29 +99,26 @@ class WorkerSockets(Mapping[str, socket.socket]):
             self._leads = False
             self._switch()
 
-    def arrange(self, environment: MutableMapping[str, str]) -> None:
+    def arrange(self, environment: MutableMapping[str, str]) -> bool:
         """Put the sockets where systemd's convention has them, and say so in the environment.
 
-        Call it at the beginning of a process: descriptors from 3 on must be free.
+        Call it at the beginning of a process. Returns False, and leaves the environment without them, if a descriptor
+        is in use that they need.
         """
         for name in ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"):
             environment.pop(name, None)
         slots = list(self._slots.values())
         wanted = range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + len(slots))
-        taken = [descriptor for descriptor in wanted if _is_open(descriptor)]
-        if taken:
-            report(
-                f"neverblink: LISTEN_FDS is not set: descriptor {taken[0]} is in use already. Use self.sockets"
-            )
-            return
-        if not slots:
-            return
+        if any(map(_is_open, wanted)):
+            return False
         for descriptor, slot in zip(wanted, slots, strict=True):
             # Not inherited by programs that the bot starts, as sd_listen_fds() does it.
             os.dup2(self._current(slot).fileno(), descriptor, inheritable=False)
-        environment["LISTEN_FDS"] = str(len(slots))
-        environment["LISTEN_PID"] = str(os.getpid())
-        environment["LISTEN_FDNAMES"] = ":".join(self._slots)
+        if slots:
+            environment["LISTEN_FDS"] = str(len(slots))
+            environment["LISTEN_PID"] = str(os.getpid())
+            environment["LISTEN_FDNAMES"] = ":".join(self._slots)
+        return True
 
     def lend(self, worker: str, path: str) -> None:
         """Send the sockets to the supervisor that listens at `path`, which may be a new one."""
@@ -133,9 +128,7 @@ class WorkerSockets(Mapping[str, socket.socket]):
         with self.spare(), suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
             out.setblocking(False)
             out.connect(path)
-            socket.send_fds(
-                out, [msgspec.json.encode(lent)], [slot.real.fileno() for slot in self._slots.values()]
-            )
+            socket.send_fds(out, [encode_lent(lent)], [slot.real.fileno() for slot in self._slots.values()])
 
     def close(self) -> None:
         for slot in self._slots.values():
@@ -218,7 +211,10 @@ def _arranged(
     sockets = WorkerSockets(found)
     for descriptor in blocked:
         os.close(descriptor)
-    sockets.arrange(environment)
+    if not sockets.arrange(environment):
+        report(
+            "WARNING: neverblink: LISTEN_FDS is not set, because a descriptor from 3 on is in use: use self.sockets"
+        )
     return sockets
 
 
