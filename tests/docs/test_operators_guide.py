@@ -90,7 +90,6 @@ def test_every_key_of_the_configuration_is_documented_with_its_default() -> None
         "sockets",
         "web",
         "feeds",
-        "sockets",
     }
     keys |= {"sockets.NAME", *(f"sockets.NAME.{key}" for key in ("address", "accept", "backlog", "mode"))}
     keys |= {f"feeds.NAME.{key}" for key in FeedSettings.__struct_fields__ if key != "name"}
