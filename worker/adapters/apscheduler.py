@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -39,6 +40,8 @@ __all__ = ["TimerScheduler"]
 
 _JOB = "job "
 """What the names of the jobs' timers begin with."""
+_RANDOM = re.compile("[0-9a-f]{32}")
+"""The id of a job that was given none."""
 _MOST_STEPS = 10_000
 """After so many runs that were missed in a row, an interval begins anew."""
 
@@ -85,7 +88,7 @@ class TimerScheduler(BaseScheduler):
         if not self.running:
             self.start(paused=True)
         armed = bot._live.replica.timers.all()
-        jobs = {f"{_JOB}{job.id}": job for job in self.get_jobs()}
+        jobs = self._jobs_by_timer()
         for name in [name for name in armed if name.startswith(_JOB) and name not in jobs]:
             bot.cancel_timer(name)
         for name, job in jobs.items():
@@ -94,7 +97,7 @@ class TimerScheduler(BaseScheduler):
                 bot.set_timer(name, at=due)
 
     async def _fire(self, bot: Program, timer: Timer) -> None:
-        job = self.get_job(timer.name.removeprefix(_JOB)) if timer.name.startswith(_JOB) else None
+        job = self._jobs_by_timer().get(timer.name)
         if job is None:
             return
         due, now = self._time(timer.due), self._time(timer.due + timer.late)
@@ -115,6 +118,18 @@ class TimerScheduler(BaseScheduler):
             await job.func(*job.args, **job.kwargs)
         else:
             await asyncio.to_thread(job.func, *job.args, **job.kwargs)
+
+    def _jobs_by_timer(self) -> dict[str, Any]:
+        """The jobs by the names of their timers, which are the same in each process."""
+        found: dict[str, Any] = {}
+        for job in self.get_jobs():
+            own = job.name if _RANDOM.fullmatch(job.id) else job.id
+            number, name = 1, f"{_JOB}{own}"
+            while name in found:
+                number += 1
+                name = f"{_JOB}{own} {number}"
+            found[name] = job
+        return found
 
     def _time(self, ns: int) -> datetime:
         return datetime.fromtimestamp(ns / 1e9, UTC).astimezone(self.timezone)

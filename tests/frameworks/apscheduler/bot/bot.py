@@ -10,7 +10,7 @@ seen = {}
 scheduler = TimerScheduler()
 
 
-@scheduler.scheduled_job("interval", seconds=0.1, id="trade")
+@scheduler.scheduled_job("interval", seconds=0.1)
 def trade():
     since = min(seen.values(), default=0)
     with urlopen(f"http://{MARKET}/trades?since={since}") as answer:
