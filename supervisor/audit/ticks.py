@@ -41,6 +41,7 @@ class TickAudit:
         self._ahead: int = 0
         """The number of indices by which the grid is ahead of the wall clock."""
         self._scope = scope
+        self._unit = "tick"
         self._ran: int | None = None
         """The highest index that ran or is accounted for."""
         self._regrid = False
@@ -61,9 +62,12 @@ class TickAudit:
     def tick(self, frame: Frame) -> int:
         """Process a tick; return how many indices before it were missed."""
         seq, timing, scope = frame.seq, frame.timing, self._scope
+        self._unit = "heartbeat" if timing.heartbeat else "tick"
         if timing.ahead != self._ahead:
             if self.interval and timing.step is None and not self._regrid:
-                scope.breaks(2, f"tick {seq} is on a shifted grid, and no step of the clock explains it")
+                scope.breaks(
+                    2, f"{self._unit} {seq} is on a shifted grid, and no step of the clock explains it"
+                )
             self._ahead = timing.ahead
         if timing.due != (seq - timing.ahead) * self.interval or not self.interval:
             self._find_grid(seq - timing.ahead, timing.due)
@@ -100,7 +104,7 @@ class TickAudit:
         if seq == 0 and due == 0:
             return
         if interval <= 0 or (self.interval and not self._regrid):
-            self._scope.breaks(2, f"tick {seq} was due at {due}, which is not its time on the grid")
+            self._scope.breaks(2, f"{self._unit} {seq} was due at {due}, which is not its time on the grid")
             return
         if self.interval and self._ran is not None:
             # The last index of the new grid that was due when the last one of the old grid was.
@@ -121,11 +125,13 @@ class TickAudit:
         for gap in gaps:
             if gap.last >= seq:
                 scope.breaks(
-                    2, f"tick {seq} records {gap.first} to {gap.last} as {gap.kind}, which is not before it"
+                    2,
+                    f"{self._unit} {seq} records {gap.first} to {gap.last} as {gap.kind}, which is not before it",
                 )
             elif gap.first < following:
                 scope.breaks(
-                    2, f"tick {seq} records {gap.first} to {gap.last} as {gap.kind}, but some of them ran"
+                    2,
+                    f"{self._unit} {seq} records {gap.first} to {gap.last} as {gap.kind}, but some of them ran",
                 )
             if gap.first > following:
                 missed += self._lose(following, min(gap.first, seq) - 1, _UNRECORDED)
@@ -143,11 +149,11 @@ class TickAudit:
 
     def _again(self, seq: int) -> None:
         if any(first <= seq <= last for first, last in self._gaps):
-            self._scope.breaks(2, f"tick {seq} ran after it had been recorded as not run")
+            self._scope.breaks(2, f"{self._unit} {seq} ran after it had been recorded as not run")
             return
         if self._scope.open:
             self.doubled += 1
-        self._scope.breaks(2, f"tick {seq} ran twice")
+        self._scope.breaks(2, f"{self._unit} {seq} ran twice")
 
     def _lose(self, first: int, last: int, cause: str) -> int:
         span = self._scope.clip(first, last, self.interval)
@@ -161,7 +167,7 @@ class TickAudit:
         self._extend(first, last)
         self._uncover(first, last)
         if cause == _UNRECORDED:
-            which = f"tick {first}" if lost == 1 else f"ticks {first} to {last}"
+            which = f"{self._unit} {first}" if lost == 1 else f"{self._unit}s {first} to {last}"
             self._scope.blame(2, f"{which} neither ran nor were recorded as skipped or missed", None, first)
         return lost
 

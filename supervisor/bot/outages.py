@@ -77,6 +77,7 @@ class Outages:
                     release=leader.release,
                     cause=cause,
                     in_doubt=doubts,
+                    heartbeats=leader.event_driven,
                 )
             )
         elif current.worker != leader.worker:
@@ -206,7 +207,7 @@ def describe_outage(outage: Outage, now: int) -> str:
     died = f"{who} died{again}" + (f": {outage.cause}" if outage.cause else "")
     unit = "heartbeat" if outage.heartbeats else "tick"
     if outage.until is None:
-        next_ = f"{outage.successor} leads, no tick has run yet" if outage.successor else "no worker leads"
+        next_ = f"{outage.successor} leads, no {unit} has run yet" if outage.successor else "no worker leads"
         parts = [f"{next_} since {duration.about(now - outage.since)}"]
     else:
         missed = (

@@ -198,3 +198,10 @@ def test_heartbeats_that_no_process_made_are_missed_and_a_bot_may_get_its_ticks_
     made.hand("w3", "v2").ticks(2)
     made.write(home.journal)
     assert run(home).stdout.startswith("2 ticks, 2 turns ran, 10 ticks or heartbeats missed\n")
+
+
+def test_a_heartbeat_that_was_made_twice_is_named_as_one(home: Home) -> None:
+    made = JournalBuilder(seq=1199).begin().heartbeats(2)
+    made.seq -= 1
+    made.heartbeats(1).write(home.journal)
+    assert "heartbeat 1201 ran twice" in run(home).stdout
