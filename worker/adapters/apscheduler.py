@@ -122,7 +122,7 @@ class TimerScheduler(BaseScheduler):
     def _jobs_by_timer(self) -> dict[str, Any]:
         """The jobs by the names of their timers, which are the same in each process."""
         found: dict[str, Any] = {}
-        for job in self.get_jobs():
+        for job in sorted(self.get_jobs(), key=lambda job: (job.name, str(job.trigger))):
             own = job.name if _RANDOM.fullmatch(job.id) else job.id
             number, name = 1, f"{_JOB}{own}"
             while name in found:
