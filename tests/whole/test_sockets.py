@@ -269,3 +269,28 @@ def refused(port: int) -> bool:
     except ConnectionRefusedError:
         return True
     return False
+
+
+@pytest.mark.deep
+def test_a_check_names_what_a_deployment_would_bind_and_close_and_accepts_no_connection(live: Live) -> None:
+    before, after, shared = free_port(), free_port(), free_port()
+    everyone = f'all = {{ address = "{HOST}:{shared}", accept = "all" }}'
+    handlers = SERVER.replace(
+        "async def on_start(self):",
+        "async def on_start(self):\n        await asyncio.start_server(self.answer, sock=self.sockets['all'])",
+    )
+    live.up(code(live, "v1", f'"{HOST}:{before}"\n{everyone}', handlers))
+    second = code(
+        live, "v2", f'"{HOST}:{after}"\n{everyone}', handlers.replace("open = 0", "open = 0; time.sleep(1)")
+    )
+    checking = live.start("check", second)
+    while checking.running:
+        assert ask(shared)[0] == "v1"
+    checked = checking.ends()
+    assert checked.code == 0, checked
+    assert f"a deployment binds {HOST}:{after} before its worker starts" in checked.out
+    assert f"{HOST}:{before} is closed after the probation" in checked.out
+    until(lambda: refused(after))
+    assert ask(before)[0] == "v1"
+    assert [seen["name"] for seen in live.status()["sockets"]] == ["api", "all"]
+    live.down()

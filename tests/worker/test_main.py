@@ -199,7 +199,9 @@ def test_invalid_arguments_print_the_usage(tmp_path: Path, arguments: list[str])
         check=False,
     )
     assert ran.returncode == 2
-    assert ran.stderr.startswith("usage: python -m neverblink.worker [--check] MODULE:NAME")
+    assert ran.stderr.startswith(
+        "usage: python -m neverblink.worker [--check | --alone | --shell] MODULE:NAME"
+    )
 
 
 # --- alone ------------------------------------------------------------------------------------------------------------
