@@ -51,6 +51,8 @@ class FeedAssignment(msgspec.Struct, frozen=True):
     imported the function, before it waits for the feed's lock, or the reason why it cannot."""
     home_key: str = ""
     home_id: str = ""
+    ends_with_parent: bool = False
+    """It ends when the process that started it has ended: a bot that runs alone."""
 
     def __repr__(self) -> str:
         return f"FeedAssignment({self.feed!r})"

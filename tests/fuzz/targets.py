@@ -733,6 +733,7 @@ FILES: dict[str, tuple[str, ...] | str] = {
     "worker/codecs/type_hooks.py": ("state", "state with codecs"),
     "worker/codecs/codec.py": "encodes, and makes a decoder to see whether its type can be decoded",
     "worker/codecs/pickle_codec.py": "a pickle runs what is in it: an author asks for it by name, and the guide warns",
+    "worker/io/own_configuration.py": "the configuration beside a bot that runs alone, of which it takes any table",
     "worker/feeds/fan_out.py": ("subscriber's message",),
     "worker/feeds/feed.py": "a value that the author's code passed to the process before it",
     "worker/feeds/subscription.py": ("feed's message", "feed's stream"),

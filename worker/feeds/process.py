@@ -7,6 +7,7 @@ interrupts the feed for as long as it takes to pass on a lock, and a function th
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import inspect
 import os
 import signal
@@ -43,6 +44,7 @@ _LARGEST_ASSIGNMENT = 65536
 _END_WITHIN = 5.0
 """How long the author's function may take to end, s."""
 _DRAIN_WITHIN = 1.0
+_PR_SET_PDEATHSIG = 1
 
 
 class FeedTargetError(NeverblinkError):
@@ -52,6 +54,10 @@ class FeedTargetError(NeverblinkError):
 def run_feed() -> int:
     """Run the feed that this process was started for; return the exit status."""
     me = _assignment()
+    if me.ends_with_parent:
+        # Its output is the bot's own, and has no lines of a log.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
+        return FeedProcess(me, find_function(me.target)).run()
     capture_output(
         Assignment(
             bot=me.bot,

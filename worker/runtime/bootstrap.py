@@ -113,7 +113,9 @@ def alone(name: str) -> Bootstrap:
     refuse_in_import()
     unfailing_output()
     runtime = StandaloneRuntime()
-    me = Assignment(bot=name, worker="alone", release="", run="", lease="", journal="")
+    me = Assignment(
+        bot=name, worker="alone", release="", run="", lease="", journal="", feeds=runtime.feeds.named
+    )
     return Bootstrap(me, runtime, began=runtime.clock.mono(), supervised=False)
 
 

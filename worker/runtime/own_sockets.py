@@ -9,17 +9,15 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import tomllib
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from ...protocol.listening import InheritedSocket, SocketAddress, SocketAddressError
 from ..io.listening_sockets import WorkerSockets, loopback
+from ..io.own_configuration import own_section
 from .declaration import BotError
 
 __all__ = ["loopback_sockets", "own_sockets"]
-
-_FILES = (("neverblink.toml", ()), ("pyproject.toml", ("tool", "neverblink")))
 
 
 def own_sockets(directory: Path) -> WorkerSockets:
@@ -54,18 +52,8 @@ def loopback_sockets(directory: Path) -> WorkerSockets:
 
 def _addresses(directory: Path) -> dict[str, str]:
     """The addresses in the configuration, by name. Entries without one are left out: the supervisor reports them."""
-    for name, path in _FILES:
-        try:
-            table: Any = tomllib.loads((directory / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        for key in (*path, "sockets"):
-            table = cast("dict[str, Any]", table).get(key) if isinstance(table, dict) else None
-        if isinstance(table, dict):
-            values = cast("dict[str, object]", table)
-            texts = {socket_name: _address_in(value) for socket_name, value in values.items()}
-            return {socket_name: text for socket_name, text in texts.items() if text}
-    return {}
+    texts = {name: _address_in(value) for name, value in own_section(directory, "sockets").items()}
+    return {name: text for name, text in texts.items() if text}
 
 
 def _address_in(value: object) -> str:

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ...protocol.lease import Holder
-from ...protocol.link import Lead, Ready, WorkerMessage
+from ...protocol.link import Lead, Ready, Report, WorkerMessage
 from ...protocol.stream import FollowerMessage
+from ..feeds.own_feeds import OwnFeeds
 from ..io.clock import Clock, SystemClock
 from ..io.descriptors import NoDescriptors
 from ..io.final_frame_socket import NoFinalFrameSocket
+from ..io.own_configuration import own_section
 from ..io.precise_loop import Reactor, Waker, no_alarm
 from ..journal.interfaces import Journal, NoJournal
 from ..replication.interfaces import LeaseLike
@@ -53,6 +55,9 @@ class StandaloneRuntime:
         self.descriptors = NoDescriptors()
         self.sockets = own_sockets(Path.cwd())
         self.sockets.arrange(os.environ)
+        self.feeds = OwnFeeds(own_section(Path.cwd(), "feeds"))
+        self._reactor: Reactor | None = None
+        self._on_input: Callable[[], None] = _nothing
         self._waker = Waker()
         self._listener: Listener | None = None
         self.wake = self._waker.wake
@@ -66,12 +71,16 @@ class StandaloneRuntime:
         before_alarm: Callable[[], None],
     ) -> None:
         self._listener = listener
+        self._reactor, self._on_input = reactor, on_input
         self.ring_at = self._waker.open(reactor, on_input, on_input, before_alarm)
 
     def look(self) -> bool:
+        if self.feeds.waiting:
+            self.feeds.look()
         return False
 
     def close(self) -> None:
+        self.feeds.close()
         self._waker.close()
         self.sockets.close()
 
@@ -79,6 +88,10 @@ class StandaloneRuntime:
         # A supervisor would send only this order.
         if isinstance(message, Ready) and self._listener is not None:
             self._listener.ordered(Lead())
+        if isinstance(message, Report) and self._reactor is not None and self._listener is not None:
+            queues = self._listener.feeds
+            if queues is not None:
+                self.feeds.attend(self._reactor, queues, self._on_input)
 
     def connect(self, leader: str) -> None: ...
     def to_leader(self, message: FollowerMessage) -> None: ...
@@ -89,3 +102,7 @@ class StandaloneRuntime:
 
     def to_follower(self, worker: str, data: bytes) -> bool:
         return False
+
+
+def _nothing() -> None:
+    """The callback before one is set."""
