@@ -677,7 +677,6 @@ FILES: dict[str, tuple[str, ...] | str] = {
     "protocol/logline.py": ("log line",),
     "protocol/text.py": ("request",),
     "protocol/wire.py": "the codecs themselves, of which each is a target",
-    "worker/runtime/own_sockets.py": "the author's configuration; entries without an address are left out",
     "supervisor/sockets/client_keys.py": "a key that it has just made",
     "supervisor/system/subprocess_runner.py": "its own note, of which it believes nothing that cannot be decoded",
     "supervisor/cli/log_merge.py": ("log line",),
