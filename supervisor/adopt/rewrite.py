@@ -14,6 +14,7 @@ from .loops import EndlessLoop
 from .scopes import FUNCTIONS, Function
 from .script import Script, blocks, inside
 from .source import Source, end_of, first_line, start_of
+from .threads import started_thread, tell_to_end
 
 __all__ = ["Rewrite"]
 
@@ -33,6 +34,7 @@ class Rewrite:
         self._state = script.free("state", "kept", "bot_state")
         self.tick = script.free("tick", "turn", "bot_tick")
         self._loop = script.free("loop", "ticks", "bot_loop")
+        self._stop = script.free("stop", "ending", "bot_stop")
         self._main = script.free("main", "run_bot", "bot_main")
         self._needs_loop = False
         self._of_module = any(one.place == "module" for one in self.kept)
@@ -322,9 +324,19 @@ class Rewrite:
         if self.loop.beside:
             return self._gathered()
         first: ast.stmt | None = None
-        for statement in self._block_of(self.loop.node):
+        block = self._block_of(self.loop.node)
+        for statement in block:
             if self.loop.node in list(inside([statement])):
                 break
+            thread = started_thread(self.script, statement, block)
+            if thread is not None:
+                line = ", ".join([thread.function.name, *(self._renamed(one) for one in thread.args)])
+                first = self._bind(statement, f"{self._loop}.while_leading({line})", first)
+                if thread.start is not None:
+                    self._remove(thread.start)
+                tell_to_end(self.script, thread, self._stop)
+                self.handled.add(thread.call)
+                continue
             call = only_call(statement)
             if call is None or self.script.called(call) not in (
                 "asyncio.create_task",
@@ -335,13 +347,17 @@ class Rewrite:
             if line is None or not self.loop.is_async:
                 continue
             self.handled.add(call)
-            if first is None:
-                first = statement
-                indent = self.source.indent_of(statement.lineno)
-                self.source.insert_lines(first_line(statement), [f"{indent}{self._loop} = {self._join()}"])
-            self.source.replace_node(statement, line)
+            first = self._bind(statement, line, first)
         self._needs_loop = first is not None
         return first
+
+    def _bind(self, statement: ast.stmt, line: str, first: ast.stmt | None) -> ast.stmt:
+        """Put a line in place of a statement; the loop is joined before the first of them, which is returned."""
+        if first is None:
+            indent = self.source.indent_of(statement.lineno)
+            self.source.insert_lines(first_line(statement), [f"{indent}{self._loop} = {self._join()}"])
+        self.source.replace_node(statement, line)
+        return first or statement
 
     def _is_used(self, statement: ast.stmt) -> bool:
         """Whether the variable that a task is assigned to is used later."""

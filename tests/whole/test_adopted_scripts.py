@@ -77,6 +77,7 @@ def number(pattern: str) -> Callable[[Live], list[int]]:
         pytest.param("asyncio_tasks", "positions", number(r"(\d+) trades"), marks=pytest.mark.deep),
         pytest.param("scheduled", "job", number(r"job (\d+)"), marks=pytest.mark.deep),
         pytest.param("apscheduled", "run", number(r"run (\d+)"), marks=pytest.mark.deep),
+        pytest.param("threaded", "round", number(r"round (\d+) \d"), marks=pytest.mark.deep),
         pytest.param("class_run", "tick", number(r"tick (\d+)"), marks=pytest.mark.deep),
         pytest.param("websocket", "received", number(r"received (\d+)"), marks=pytest.mark.deep),
     ],

@@ -305,3 +305,13 @@ def test_a_loop_that_receives_messages_gets_a_feed(tmp_path: Path) -> None:
     )
     assert "under a supervisor only" in told(found)[10]
     assert found.config.endswith('[feeds.messages]\nrun = "script:messages"\n')
+
+
+def test_a_thread_that_cannot_be_told_to_end_is_left_as_it_is_and_said(tmp_path: Path) -> None:
+    found = adopted(
+        tmp_path,
+        "import threading, time\n\nn = 0\n\n\ndef once():\n    print(1)\n\n\nthreading.Thread(target=once).start()\n"
+        "while True:\n    n += 1\n    time.sleep(1)\n",
+    )
+    assert "threading.Thread(target=once).start()" in found.text
+    assert "while_leading" in told(found)[10]
