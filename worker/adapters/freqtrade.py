@@ -19,9 +19,9 @@ in the database. Telegram admits one process at a time, and is refused.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -30,7 +30,7 @@ from ..io.release_dir import data_directory
 from ..join import Loop, join
 from ..model.handler_types import Tick
 
-__all__ = ["FreqtradeError", "Trading", "trade"]
+__all__ = ["FreqtradeError", "Trading", "only_leading", "trade"]
 
 _RETRY_AFTER = 30_000_000_000
 """As freqtrade does after an error that may be temporary, ns."""
@@ -39,6 +39,13 @@ _STRATEGIES = "user_data/strategies"
 
 class FreqtradeError(NeverblinkError):
     """freqtrade's configuration does not work on neverblink."""
+
+
+class KnowsLeader(Protocol):
+    """What knows whether this process leads: a `Loop`."""
+
+    @property
+    def leading(self) -> bool: ...
 
 
 class Trading(msgspec.Struct):
@@ -118,7 +125,7 @@ def _worker(loop: Loop[Trading, None], config: Sequence[str], strategy: str, soc
         """Listens on the socket that all processes share."""
 
         def __init__(self, uvicorn: Any) -> None:
-            uvicorn.app = _only_leading(loop, uvicorn.app)
+            uvicorn.app = only_leading(loop, uvicorn.app)
             super().__init__(uvicorn)
 
         def run(self, sockets: Any = None) -> None:
@@ -165,9 +172,9 @@ _Receive = Callable[[], Awaitable[_Message]]
 _Send = Callable[[_Message], Awaitable[None]]
 
 
-def _only_leading(
-    loop: Loop[Trading, None], app: Any
-) -> Callable[[_Message, _Receive, _Send], Awaitable[None]]:
+def only_leading(
+    loop: KnowsLeader, app: Any
+) -> Callable[[_Message, _Receive, _Send], Coroutine[Any, Any, None]]:
     """`app`, where a client that is still connected to a process that no longer leads can change nothing."""
 
     async def answer(scope: _Message, receive: _Receive, send: _Send) -> None:
