@@ -56,7 +56,7 @@ def test_every_command_has_help_and_the_shared_options(name: str) -> None:
         result = run(name, *parts.split(), "--help")
         assert result.exit_code == 0
         assert all(option in result.stdout for option in ("--json", "--home", "--project"))
-        remote = (not parts and name in REMOTE) or (name == "state" and parts != "export")
+        remote = (not parts and name in REMOTE) or name == "feed" or (name == "state" and parts != "export")
         assert all((option in result.stdout) is remote for option in ("  --server TCP", "  --key PATH"))
 
 
@@ -277,7 +277,7 @@ def test_a_hint_names_only_close_words(words: tuple[str, ...], expected: str) ->
 @pytest.mark.parametrize("option", ["--server", "--key"])
 @pytest.mark.parametrize(
     "words",
-    [(name,) for name in COMMANDS if name not in (*REMOTE, "hook", "journal", "state")]
+    [(name,) for name in COMMANDS if name not in (*REMOTE, "feed", "hook", "journal", "state")]
     + [("journal", "show"), ("hook", "status"), ("state", "export")],
     ids=" ".join,
 )
