@@ -23,12 +23,28 @@ def test_updates_are_applied_once_and_jobs_keep_their_rhythm(tmp_path: Path) -> 
 
 
 def test_an_application_that_keeps_something_in_its_process_is_refused() -> None:
-    said = subprocess.run(
-        [bot_of("python_telegram_bot").python, str(Path(__file__).with_name("refusals.py"))],
+    lines = said_by("refusals.py")
+    names = ["persistence", "arbitrary_callback_data", "context types", "block=False", "conversation_timeout"]
+    assert len(lines) == len(names), lines
+    assert all(name in line for name, line in zip(names, lines, strict=True)), lines
+
+
+def test_jobs_are_the_same_in_the_next_process() -> None:
+    refused, *lines = said_by("jobs.py")
+    assert "job lambda is not scheduled" in refused
+    assert lines == [
+        "timers at the times of the jobs: True",
+        "the same in the next process: True",
+        "begun anew with another interval: ['declared']",
+    ]
+
+
+def said_by(script: str) -> list[str]:
+    """The output of a script in the package's environment."""
+    done = subprocess.run(
+        [bot_of("python_telegram_bot").python, str(Path(__file__).with_name(script))],
         capture_output=True,
         text=True,
     )
-    lines = said.stdout.splitlines()
-    names = ["persistence", "arbitrary_callback_data", "context types", "block=False", "conversation_timeout"]
-    assert len(lines) == len(names), said.stdout + said.stderr
-    assert all(name in line for name, line in zip(names, lines, strict=True)), lines
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.splitlines()
