@@ -185,7 +185,7 @@ class _Auditor(JournalWalk):
         if frame.timers or frame.kind == "timer":
             self._timers.frame(frame)
         traffic = frame.traffic
-        if traffic.applied or traffic.received or traffic.repeated:
+        if traffic.applied or traffic.received or traffic.repeated or traffic.feeds:
             self._events.frame(frame)
         if frame.kind in _ENDINGS:
             self._decisions.ended(frame)

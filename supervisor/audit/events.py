@@ -3,7 +3,7 @@
 An inbox is a queue: a worker applies queued events in order, and at a handoff the successor takes over the rest. So a
 key that was received and not applied still waits, unless a key queued after it has been applied: then it was lost. A
 key that is held back is not in the queue, and is reported again when it enters it. A key that was dropped because the
-inbox was full does not wait any more.
+inbox was full does not wait any more. Events of a feed have no keys: they are applied in the order of their numbers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from itertools import islice
 
 import msgspec
 
-from ...protocol.frame import COMMAND, Armed, Frame, Vitals
+from ...protocol.feed_position import FeedPosition, FeedRange
+from ...protocol.frame import COMMAND, Armed, Frame, NumberGap, Vitals
 from .report import MOST, CommandsFound, EventsFound, TimersFound
 from .scope import Scope
 
@@ -34,6 +35,8 @@ class EventAudit:
         """The latest frame that reported the receipt of a key that was applied."""
         self._counts = {False: _Counts(), True: _Counts()}
         """Of events, and of commands."""
+        self._feeds: dict[str, FeedPosition] = {}
+        """Up to where each feed was applied."""
         self._repeated = 0
         self._dropped = 0
         self._missing = 0
@@ -41,6 +44,7 @@ class EventAudit:
     def resume(self, vitals: Vitals) -> None:
         """The state continues from a snapshot."""
         self._applied.update(key for key, _ in vitals.applied)
+        self._feeds = dict(vitals.feeds)
 
     def frame(self, frame: Frame) -> None:
         """Process what a frame records of the inbox."""
@@ -64,6 +68,8 @@ class EventAudit:
                 counts[_is_command(key)].applied += 1
         for key in traffic.dropped:
             waiting.pop(key, None)
+        for done in traffic.feeds:
+            self._feed(done, traffic.gaps)
         if inside:
             self._repeated += traffic.repeated
             self._dropped += len(traffic.dropped)
@@ -109,6 +115,23 @@ class EventAudit:
             missing=self._missing,
         )
         return events, of(True)
+
+    def _feed(self, done: FeedRange, gaps: tuple[NumberGap, ...]) -> None:
+        """Events of a feed were applied: after those before them, and what is missing was reported."""
+        before = self._feeds.get(done.feed)
+        self._feeds[done.feed] = done.end
+        if self._scope.open:
+            self._counts[False].received += done.last - done.first + 1
+            self._counts[False].applied += done.last - done.first + 1
+        if before is None:
+            return
+        named = f"feed {done.feed}: number {done.first} of run {done.run}"
+        if FeedPosition(done.run, done.first) <= before:
+            self._scope.breaks(7, f"{named} was applied after number {before.n} of run {before.run}")
+        elif done.run == before.run and done.first > before.n + 1:
+            told = any(gap.stream == done.feed and gap.last == done.first - 1 for gap in gaps)
+            if not told:
+                self._scope.breaks(7, f"{named} was applied, and {before.n + 1} before it never was")
 
     def _again(self, key: str) -> None:
         twice = self._counts[_is_command(key)].twice

@@ -64,6 +64,8 @@ def _title(frame: Frame) -> str:
             return f"{'heartbeat' if frame.timing.heartbeat else 'tick'} {frame.seq}"
         case "event" if frame.traffic.applied and not frame.traffic.applied[0].startswith(COMMAND):
             return f"event {frame.traffic.applied[0]}"
+        case "event" if frame.traffic.feeds:
+            return f"event {frame.traffic.feeds[0].feed}/{frame.traffic.feeds[0].first}"
         case "lead" | "stop":
             return f"on_{frame.kind}"
         case kind:

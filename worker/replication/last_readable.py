@@ -243,6 +243,7 @@ def _told(left_out: list[Record], why: str) -> str:
         name for frame in frames for name in (*frame.changes.cells, *frame.changes.tables) if name
     )
     applied = sum(1 for frame in frames for key in frame.traffic.applied if not key.startswith(COMMAND))
+    applied += sum(done.last - done.first + 1 for frame in frames for done in frame.traffic.feeds)
     decisions = sum(
         1 for record in left_out if isinstance(record, Opened) and not record.id.startswith(COMMAND)
     )
