@@ -75,7 +75,7 @@ class _Connection:
 class FanOut:
     """Serves `ring` on the socket that `listen()` makes, and makes again when its file is gone.
 
-    `describe()` returns the report but for what only this object knows.
+    `describe()` returns the report but for what only this object knows. `look_after()` is called a few times a second.
     """
 
     def __init__(
@@ -85,6 +85,7 @@ class FanOut:
         key: bytes,
         before: tuple[int, int] | None,
         describe: Callable[[], FeedReport],
+        look_after: Callable[[], None],
     ) -> None:
         self.lock = threading.RLock()
         self.overrun = 0
@@ -94,6 +95,7 @@ class FanOut:
         self._key = key
         self._before = before
         self._describe = describe
+        self._look_after = look_after
         self._connections: dict[int, _Connection] = {}
         self._sent = 0
         """Up to which number everything was sent to everyone who could take it."""
@@ -284,6 +286,7 @@ class FanOut:
 
     def _on_time(self) -> None:
         self._restore()
+        self._look_after()
         watching = [connection for connection in self._connections.values() if connection.watches]
         if watching:
             report = self._report()

@@ -41,7 +41,8 @@ class FeedFile:
         except OSError as problem:
             raise NeverblinkError(f"the feed's file {path} can't be opened: {problem.strerror}") from None
         self._path = path
-        self._record: FeedRecord | None = None
+        self._removed: list[int] = []
+        """Descriptors of files that were at the path before."""
         self._memory: mmap.mmap | None = None
 
     def lock(self, still_wanted: Callable[[], bool]) -> FeedRecord | None:
@@ -72,7 +73,8 @@ class FeedFile:
 
     def unlock(self) -> None:
         """Let another process be the feed."""
-        fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, LOCK_AT)
+        for descriptor in (*self._removed, self._fd):
+            fcntl.lockf(descriptor, fcntl.LOCK_UN, 1, LOCK_AT)
 
     def write(self, record: FeedRecord) -> None:
         """Record where the feed stands."""
@@ -81,6 +83,32 @@ class FeedFile:
         data = encode_feed_record(record)
         at = place_of(record.count)
         memory[at : at + len(data)] = data
+
+    def restore(self, record: FeedRecord) -> None:
+        """When the file was removed or replaced, make it again and lock it: another process must not be the feed."""
+        try:
+            if os.stat(self._path).st_ino == os.fstat(self._fd).st_ino:
+                return
+        except FileNotFoundError:
+            pass
+        except OSError:
+            return
+        before = self._fd
+        try:
+            self._path.parent.mkdir(mode=0o700, exist_ok=True)
+            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            if not self._locked():
+                raise BlockingIOError
+            self._memory = self._mapped()
+        except OSError:
+            # The home is gone, or the disk is full: try again later.
+            if self._fd != before:
+                os.close(self._fd)
+            self._fd = before
+            return
+        # Its lock is kept: a process may have opened that file before it was removed.
+        self._removed.append(before)
+        self.write(record)
 
     def _mapped(self) -> mmap.mmap:
         try:

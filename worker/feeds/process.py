@@ -181,6 +181,7 @@ class FeedProcess:
             me.key,
             (before.run, before.n) if before is not None else None,
             self._report,
+            self._look_after,
         )
         self.feed = Feed(
             me.feed,
@@ -225,6 +226,10 @@ class FeedProcess:
 
     def _count_refused(self) -> None:
         self._refused += 1
+
+    def _look_after(self) -> None:
+        if not self._stopped:
+            self._file.restore(self._record)
 
     def _report(self) -> FeedReport:
         me = self._me

@@ -17,6 +17,7 @@ import msgspec
 import pytest
 
 from neverblink.protocol.feed_assignment import FEED_VARIABLE, FeedAssignment, encode_feed_assignment
+from neverblink.protocol.feed_file import decode_feed_file
 from neverblink.protocol.feed_named import FeedNamed
 from neverblink.protocol.feed_queue import FeedItem, FeedQueues
 from neverblink.protocol.feed_wire import (
@@ -342,6 +343,26 @@ def test_a_feed_listens_again_when_the_file_of_its_socket_is_removed(home: FeedH
     _asks(home, KEY)
     (home.directory / "feed-f.sock").unlink()
     assert isinstance(_asks(home, KEY), FeedReport)
+
+
+def test_no_second_process_becomes_the_feed_when_its_file_is_removed(home: FeedHome) -> None:
+    home.write(COUNTS)
+    first, _ = home.start()
+    _asks(home, KEY)
+    file = home.directory / "f"
+    file.unlink()
+    end = time.monotonic() + WITHIN
+    while not (file.exists() and decode_feed_file(file.read_bytes())):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    second, said = home.start()
+    assert said == "ready"
+    assert _asks(home, KEY).pid == first.pid
+    first.terminate()
+    assert first.wait(WITHIN) == 0
+    end = time.monotonic() + WITHIN
+    while _asks(home, KEY).pid != second.pid:
+        assert time.monotonic() < end
 
 
 def test_a_process_whose_supervisor_has_died_does_not_take_over(home: FeedHome) -> None:
