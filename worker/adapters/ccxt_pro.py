@@ -1,4 +1,4 @@
-"""ccxt.pro on neverblink: what `watch_*` returns comes from a feed, which has the one connection to the exchange.
+"""ccxt.pro on neverblink: what `watch_*` returns comes from a feed, which has the connections to the exchange.
 
     from neverblink.worker.adapters import ccxt_pro as ccxt     # instead of import ccxt.pro as ccxt
 
@@ -45,6 +45,8 @@ __all__ = ["feed", "run"]
 
 _PAUSES = (0.25, 1, 2, 5, 15, 30)
 """Seconds before the next call, after one or more that failed."""
+_ROUNDS = 10
+"""Rounds of the event loop in which an error of a task gets to `main`."""
 _NOT_WATCHED_AFTER = 10.0
 """A result that no task has asked for, so many seconds after the newest call for the first time, is dropped."""
 
@@ -155,6 +157,10 @@ class _Results:
             await self._change()
         for task in served:
             task.remove_done_callback(self._note_end)
+        if any(task.done() for task in served):
+            # An error of a task ends `main`, too, unless it catches it: then the turn is of no effect.
+            for _ in range(_ROUNDS):
+                await asyncio.sleep(0)
 
     async def _wait_for_call(self, key: str, main: asyncio.Task[Any]) -> None:
         """Return when a task waits for a result of `key`, or when none will."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 from ..binance_streams import BinanceStreams
@@ -22,3 +23,14 @@ def test_each_trade_is_used_once_and_each_subscription_is_opened_once(tmp_path: 
     assert row.added <= 5
     # ccxt opens one for each market of Binance.
     assert exchange.sessions == len(COINS)
+
+
+def test_a_turn_lasts_until_the_tasks_that_got_the_result_wait_for_the_next_one() -> None:
+    bot = bot_of("ccxt_pro")
+    script = Path(__file__).with_name("turns.py")
+    done = subprocess.run([bot.python, str(script)], capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines() == [
+        "at the end of a turn both tasks are done with the trade: [1, 1]",
+        "later: ['book', 2, 2]",
+        "a turn ends with the program: bad price",
+    ], done.stderr
