@@ -44,6 +44,8 @@ class BotCheck(msgspec.Struct, frozen=True):
     """Why this code cannot read the state in the journal."""
     ticks: bool = True
     """False: the bot is event-driven, and `interval` is that of its heartbeats."""
+    takes_events: bool = True
+    """It has a handler for events."""
 
 
 def check(target: str) -> BotCheck:
@@ -79,6 +81,7 @@ def check(target: str) -> BotCheck:
         changes,
         unreadable,
         bot.ticks,
+        bot.takes_events,
     )
 
 

@@ -356,6 +356,7 @@ class WorkerBot:
         self.hold_events = span_of(self.name, "hold_events", cls.hold_events)
         self.inbox_bound = inbox_bound_of(self.name, cls.inbox_bound)
         self.batches = _has_own(cls, "on_events")
+        self.takes_events = self.batches or _has_own(cls, "on_event")
         if self.batches and _has_own(cls, "on_event"):
             raise BotError(
                 f"bot {self.name} has both on_event and on_events: keep on_events, which gets every event, and call "

@@ -192,6 +192,8 @@ def finding_of(config: Config, finding: dict[str, Any]) -> CheckResult:
         parts.append(f"{len(windows)} window{'s' if len(windows) > 1 else ''}")
     parts.append(f"its state encodes (schema {_version(finding.get('schema'))})")
     warnings = [str(warning) for warning in cast("list[Any]", finding.get("warnings") or [])]
+    if config.feeds and finding.get("takes_events") is False:
+        warnings.append("it has feeds and neither on_event nor on_events, so what they bring is dropped")
     return CheckResult("bot", None if warnings else True, "; ".join([", ".join(parts), *warnings]))
 
 

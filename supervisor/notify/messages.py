@@ -171,8 +171,10 @@ class MessageWriter:
     def _feed(self, event: events.FeedChanged) -> list[Note]:
         bad = self._bad_feeds
         match event.state:
+            case "stale" | "failed" if event.feed in bad:
+                return []
             case "stale" | "failed":
-                key = bad.setdefault(event.feed, self._next_key("feed"))
+                key = bad[event.feed] = self._next_key("feed")
                 what = "has published nothing" if event.state == "stale" else "failed"
                 title = f"feed {event.feed} {what}"
                 return [_held(self._note(event, ("feed",), "warning", title, event.text), key, MOMENT)]

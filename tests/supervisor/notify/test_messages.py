@@ -64,6 +64,26 @@ def test_a_deployment_is_reported_when_it_ends() -> None:
     assert wording.of(ended("rehearsed")) == []
 
 
+def test_a_feed_that_fails_or_is_stale_is_reported_once_and_when_it_runs_again() -> None:
+    wording = MessageWriter("fox")
+
+    def notes_of(state: Any, text: str = "") -> list[Note]:
+        return wording.of(events.FeedChanged(bot="fox", at=5, feed="trades", state=state, text=text))
+
+    assert notes_of("running") == []
+    [stale] = notes_of("stale", "it has published nothing for 6 s")
+    assert (stale.kinds, stale.level, stale.text) == (
+        ("feed",),
+        "warning",
+        "it has published nothing for 6 s",
+    )
+    assert "feed trades" in stale.title
+    assert notes_of("failed") == []
+    [over] = notes_of("running")
+    assert (over.kinds, over.level) == (("feed",), "success")
+    assert notes_of("fresh") == notes_of("ended") == []
+
+
 def test_an_outage_is_reported_when_it_is_over() -> None:
     wording = MessageWriter("fox")
     outage = Outage(3, since=S, worker="w1", cause="killed by SIGKILL")
