@@ -46,6 +46,8 @@ def main(argv: list[str]) -> int:
                 "-s",
                 "-m",
                 "deep or not deep",
+                # A bot that acts once a minute takes some minutes through everything.
+                "--timeout=900",
                 str(_HERE / package),
                 *argv[len(wanted) :],
             ],
