@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from neverblink.protocol.frame import Traffic
+from neverblink.protocol.frame import Item, Traffic
 from neverblink.worker.model.inbox import Inbox
 from neverblink.worker.model.inbox_bound import InboxBound, InboxFull
 
@@ -16,6 +16,11 @@ def inbox(**bound: Any) -> Inbox:
     box = Inbox(lambda: 10**18, lambda: None, 1000, 10**15, 10**9, InboxBound(**bound))
     box.lead()
     return box
+
+
+def own(box: Inbox) -> list[Item]:
+    """What is ready and was put by the bot."""
+    return [item for item in box.ready(10**18) if isinstance(item, Item)]
 
 
 def waiting(box: Inbox) -> list[str]:
@@ -38,7 +43,7 @@ def test_a_full_inbox_refuses_an_event_and_keeps_what_waits() -> None:
         box.put("d", 1)
     assert caught.value.key == "d"
     assert (box.refused, box.dropped, box.waiting) == (1, 0, 3)
-    box.apply(box.ready(10**18)[:1], 1)
+    box.apply(own(box)[:1], 1)
     box.put("d", 1)
     assert waiting(box) == ["b", "c", "d"]
 
@@ -151,6 +156,6 @@ def test_what_a_follower_offers_stays_with_it_while_the_leader_is_full() -> None
     leader.admit(follower.only_here(10), "w2")
     assert waiting(leader) == ["a"]
     assert [item.key for item in follower.only_here(10)] == ["b"]
-    leader.apply(leader.ready(10**18), 1)
+    leader.apply(own(leader), 1)
     leader.admit(follower.only_here(10), "w2")
     assert leader.waiting == 1

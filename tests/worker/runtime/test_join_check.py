@@ -69,7 +69,7 @@ def test_the_line_of_the_projects_own_code_is_named(tmp_path: Path, monkeypatch:
     project(
         tmp_path, slow="import time\n\ndef main(over):\n    while not over.is_set():\n        over.wait(1)\n"
     )
-    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     import slow  # pyright: ignore[reportMissingImports]
 
     over = threading.Event()
