@@ -27,6 +27,7 @@ class Heard:
     """A worker that does nothing but listen."""
 
     in_turn = False
+    feeds = None
 
     def __init__(self) -> None:
         self.by_leader: list[LeaderMessage] = []
