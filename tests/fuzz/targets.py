@@ -740,10 +740,9 @@ FILES: dict[str, tuple[str, ...] | str] = {
     "worker/simulation/world.py": "a simulation of what is encoded in the same process",
     "worker/model/changes_reader.py": ("state", "state with codecs"),
     "worker/shell.py": "what the command line wrote for it; the state itself is read as at any start",
-    "worker/adapters/python_telegram_bot.py": "values that the same adapter encoded; the state around them is decoded before",
-    "supervisor/cli/env.py": "the answer of an interpreter to our own question; what is no object is an error with its name",
+    "worker/adapters/python_telegram_bot.py": "values that the same adapter encoded; the state was read before",
+    "supervisor/cli/env.py": "an interpreter's answer to our own question",
     "worker/io/output.py": "what the bot itself prints; anything that is not JSON is a line of text",
     "worker/model/settings.py": ("settings set", "change of settings"),
-    "worker/engine/turns.py": ("operator's command",),
 }
 """Each file that decodes: the targets that reach it, or why it needs none."""
