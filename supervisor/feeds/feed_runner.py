@@ -112,7 +112,7 @@ class FeedRunner:
         """Start it as planned, unless it runs."""
         plan = self.plan
         self._disarm()
-        if plan is None or self._process is not None or self._closing:
+        if plan is None or self._process is not None or self._replacement is not None or self._closing:
             return
         process: Process | None = None
         try:
@@ -144,14 +144,18 @@ class FeedRunner:
             if said != "ready":
                 self._replacement = None
                 process.signal(signal.SIGKILL)
-                raise FeedFailed(
-                    f"feed {self.name}: {said or last_line(self._launcher.log_of(self.name)) or 'it ended'}; the "
-                    "process before it goes on"
-                )
+                why = said or last_line(self._launcher.log_of(self.name)) or "it ended"
+                if self.running:
+                    raise FeedFailed(f"feed {self.name}: {why}; the process before it goes on")
+                if not self._closing:
+                    self._failed(why, 0)
+                raise FeedFailed(f"feed {self.name}: {why}; the process before it has ended as well")
             await self._end_process()
             self._replacement = None
             if process.running:
                 self._take(process, plan.release.id, plan.settings.digest)
+            elif not self._closing:
+                self._failed("its new process ended before it was the feed", 0)
             self.restarts += 1
             return await self._first_report()
 
