@@ -53,6 +53,8 @@ class FeedAssignment(msgspec.Struct, frozen=True):
     home_id: str = ""
     ends_with_parent: bool = False
     """It ends when the process that started it has ended: a bot that runs alone."""
+    starter: int = 0
+    """The pid of the process that starts it: that may end before this one asks for its parent."""
 
     def __repr__(self) -> str:
         return f"FeedAssignment({self.feed!r})"

@@ -133,6 +133,7 @@ class FeedLauncher:
             ready=tells,
             home_key=key_of(home.path),
             home_id=id_of(home),
+            starter=os.getpid(),
         )
         try:
             os.write(writable, encode_feed_assignment(assignment))

@@ -56,7 +56,7 @@ _BOTH = select.EPOLLIN | select.EPOLLOUT
 class _Connection:
     """A connected process."""
 
-    __slots__ = ("blocked", "name", "next", "opened", "rest", "socket", "stream", "watches")
+    __slots__ = ("blocked", "delivered", "name", "next", "opened", "rest", "socket", "stream", "watches")
 
     def __init__(self, connected: socket.socket) -> None:
         self.socket = connected
@@ -64,6 +64,8 @@ class _Connection:
         self.name = ""
         self.next = 0
         """The number to send next; 0 for one that has not subscribed."""
+        self.delivered = 0
+        """Up to which number everything has left this process."""
         self.rest = b""
         """The unsent part of a message."""
         self.blocked = False
@@ -113,14 +115,20 @@ class FanOut:
 
     # the publishing thread; the caller holds the lock
 
-    def added(self) -> None:
-        """An event was added to the ring: send it, now or with those that follow soon."""
+    def added(self, *, at_once: bool) -> None:
+        """An event was added to the ring: send it, now or, without `at_once`, with those that follow soon."""
         now = time.monotonic_ns()
-        if now - self._sent_at >= _ONE_BY_ONE or self._ring.last - self._sent >= _TOGETHER:
+        if at_once or now - self._sent_at >= _ONE_BY_ONE or self._ring.last - self._sent >= _TOGETHER:
             self._flush(now)
         elif not self._woken:
             self._woken = True
             os.eventfd_write(self._wake_fd, 1)
+
+    @property
+    def delivered(self) -> int:
+        """Up to which number every subscriber was sent everything; the last number when there is no subscriber."""
+        ends = [connection.delivered for connection in self._connections.values() if connection.next]
+        return min(ends, default=self._ring.last)
 
     def drain(self, within: float) -> None:
         """Send what is left, for at most so many seconds."""
@@ -180,6 +188,8 @@ class FanOut:
             self._drop(connection)
             return
         blocked = bool(connection.rest)
+        if not blocked and connection.next:
+            connection.delivered = connection.next - 1
         if blocked != connection.blocked:
             connection.blocked = blocked
             with suppress(OSError):
@@ -272,6 +282,7 @@ class FanOut:
             case FeedSubscribe(subscriber=name, run=run, n=n):
                 connection.name = name
                 connection.next = ring.start_for(run, n)
+                connection.delivered = connection.next - 1
                 welcome = FeedWelcome(ring.run, connection.next, ring.last, self._before)
                 self._send(connection, framed(feed_codec.encode(welcome)))
                 if not connection.blocked:

@@ -111,6 +111,7 @@ class OwnFeeds:
             key=self._key,
             buffer=table.buffer,
             ends_with_parent=True,
+            starter=os.getpid(),
         )
         try:
             os.write(writable, encode_feed_assignment(assignment))

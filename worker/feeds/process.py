@@ -13,6 +13,7 @@ import os
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -57,6 +58,8 @@ def run_feed() -> int:
     if me.ends_with_parent:
         # Its output is the bot's own, and has no lines of a log.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
+        if _has_ended(me.starter):
+            return 0
         return FeedProcess(me, find_function(me.target)).run()
     capture_output(
         Assignment(
@@ -133,6 +136,8 @@ class FeedProcess:
         self._me = me
         self._function = function
         self._refused = 0
+        self._resumes: deque[tuple[int, bytes]] = deque()
+        """The values of `resume` whose events not every subscriber was sent yet, with the events' numbers."""
         self._began = self._at = 0
         self._blackout = 0
         self._stopped = False
@@ -148,7 +153,7 @@ class FeedProcess:
         parent = os.getppid()
         file = FeedFile(Path(me.file))
         try:
-            before = file.lock(lambda: os.getppid() == parent)
+            before = file.lock(lambda: os.getppid() == parent and not _has_ended(me.starter))
         except SystemExit:
             return 0
         if file.problem:
@@ -205,14 +210,17 @@ class FeedProcess:
                 raise FeedError(self._me.feed, "it has ended, and publishes no more")
             n = self._ring.add(entry)
             self._at = at = time.time_ns()
-            fan_out.added()
-            # After it was sent: a position that is recorded has left this process.
+            fan_out.added(at_once=resume is not None)
+            if resume is not None:
+                self._resumes.append((n, resume))
+            # A value that is recorded has left this process, with the event that it belongs to.
+            point = self._resume_delivered(record.resume)
             self._record = record = FeedRecord(
                 record.count + 1,
                 record.run,
                 n,
                 at,
-                record.resume if resume is None else resume,
+                point,
                 record.pid,
                 record.started,
                 record.release,
@@ -224,12 +232,30 @@ class FeedProcess:
             self._file.write(record)
         return n
 
+    def _resume_delivered(self, before: bytes) -> bytes:
+        """The newest value whose event every subscriber was sent; `before` when there is no newer one."""
+        resumes = self._resumes
+        if resumes:
+            delivered = self._fan_out.delivered
+            while resumes and resumes[0][0] <= delivered:
+                before = resumes.popleft()[1]
+        return before
+
     def _count_refused(self) -> None:
         self._refused += 1
 
     def _look_after(self) -> None:
         if not self._stopped:
+            self._record_resume()
             self._file.restore(self._record)
+
+    def _record_resume(self) -> None:
+        """Record what was sent since the last event. The caller holds the lock."""
+        record = self._record
+        resume = self._resume_delivered(record.resume)
+        if resume != record.resume:
+            self._record = msgspec.structs.replace(record, count=record.count + 1, resume=resume)
+            self._file.write(self._record)
 
     def _report(self) -> FeedReport:
         me = self._me
@@ -326,6 +352,8 @@ class FeedProcess:
             )
             self._file.write(self._record)
         self._fan_out.drain(_DRAIN_WITHIN)
+        with self._fan_out.lock:
+            self._record_resume()
         self._fan_out.close()
         # Not only at the end of the process: the next one waits.
         self._file.unlock()
@@ -348,6 +376,18 @@ class FeedProcess:
         if self._directory < 0:
             self._directory = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         return self._directory
+
+
+def _has_ended(starter: int) -> bool:
+    if not starter:
+        return False
+    try:
+        os.kill(starter, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False
 
 
 def _assignment() -> FeedAssignment:

@@ -32,6 +32,7 @@ from neverblink.protocol.feed_wire import (
 from neverblink.worker.feeds.process import check_function
 from neverblink.worker.feeds.subscriptions import FeedSubscriptions
 from neverblink.worker.io.precise_loop import Poller
+from tests.processes import wait_for_end
 
 KEY = b"k" * 32
 WITHIN = 20.0
@@ -63,6 +64,7 @@ class FeedHome:
             buffer,
             log_file=str(self.log),
             ready=tells,
+            starter=os.getpid(),
         )
         os.write(writable, encode_feed_assignment(me))
         os.close(writable)
@@ -189,7 +191,9 @@ def test_a_killed_feed_has_sent_everything_up_to_its_resume(home: FeedHome, subs
     first.wait()
     home.start()
     subscriber.until(lambda: subscriber.restarts and len(subscriber.items) > 150)
-    assert subscriber.data == list(range(1, len(subscriber.items) + 1))
+    once = list(dict.fromkeys(subscriber.data))
+    assert once == list(range(1, len(once) + 1)), "none is lost"
+    assert len(subscriber.data) - len(once) <= 1, "the last one may be published again"
 
 
 def test_code_that_blocks_keeps_no_subscriber_from_what_was_published(
@@ -379,11 +383,7 @@ def test_a_process_whose_supervisor_has_died_does_not_take_over(home: FeedHome) 
     told = subprocess.run(
         [sys.executable, "-c", script, str(home.directory), root], capture_output=True, text=True, cwd=root
     ).stdout.split()
-    pid = int(told[0])
-    end = time.monotonic() + WITHIN
-    while Path(f"/proc/{pid}").exists():
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    wait_for_end(int(told[0]), WITHIN)
     assert first.poll() is None
     first.send_signal(signal.SIGTERM)
     assert first.wait(WITHIN) == 0
