@@ -18,7 +18,9 @@ from .source import FEED, Source
 
 APPLIES = """
     def on_event(self, event):
-        self.state.wrong += event.data != self.state.last + 1
+        # A feed that was killed may publish its last event again.
+        repeated = event.restarted and event.data == self.state.last
+        self.state.wrong += not repeated and event.data != self.state.last + 1
         self.state.last = event.data
         self.state.restarts += event.restarted
 

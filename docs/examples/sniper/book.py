@@ -67,6 +67,9 @@ class Book(msgspec.Struct):
     """Reports whose numbers never came. It stays 0."""
 
     def apply(self, report: Report) -> None:
+        if report.n <= self.reports:
+            # A feed that was killed may publish its last event again.
+            return
         self.skipped_reports += report.n - self.reports - 1
         self.reports = report.n
         if isinstance(report, Settled):

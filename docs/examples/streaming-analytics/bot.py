@@ -45,6 +45,9 @@ class Analytics(Worker[Engine]):
         with self.state.model.change() as model:
             for event in events:
                 quote: Quote = event.data
+                if quote.n <= self.state.quotes:
+                    # A feed that was killed may publish its last event again.
+                    continue
                 self.state.take(quote)
                 kind, expected = self.judge(model, quote)
                 if kind == "anomaly" or kind == "drift":

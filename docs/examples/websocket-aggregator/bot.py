@@ -64,6 +64,9 @@ class Aggregator(Worker[Market]):
 
     def trade(self, trade: Trade) -> None:
         market = self.state
+        if trade.n <= market.trades.get(trade.symbol, trade.n - 1):
+            # A feed that was killed may publish its last event again.
+            return
         market.lost += trade.n - market.trades.get(trade.symbol, trade.n - 1) - 1
         market.trades[trade.symbol] = trade.n
         for timeframe in TIMEFRAMES:
