@@ -186,6 +186,8 @@ class FeedRunner:
         newest = max(report.at, report.began) if report is not None else 0
         silent = self._bus.now() - max(newest, self._since if report is None else 0)
         stale = stale_after > 0 and silent > stale_after
+        # A process that has only just begun has published nothing: what was stale stays so.
+        stale = stale or (self.stale and stale_after > 0 and (report is None or report.at == 0))
         if stale == self.stale:
             return
         self.stale = stale

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from neverblink.protocol.feed_wire import FeedReport
 from neverblink.supervisor.config.config import Config
 from neverblink.supervisor.config.feed_settings import FeedSettings
 from neverblink.supervisor.feeds.feed_runner import FeedRunner
@@ -108,3 +109,24 @@ def test_a_new_process_that_ends_before_it_is_the_feed_is_started_again(tmp_path
         await runner.end()
 
     asyncio.run(restart())
+
+
+def test_a_stale_feed_whose_process_starts_again_is_stale_until_it_publishes(tmp_path: Path) -> None:
+    async def look() -> None:
+        runner = runner_with(StartedProcesses(tmp_path))
+        runner.plan = plan_in(tmp_path)
+        runner.start()
+        now = time.time_ns()
+        runner.report = FeedReport("trades", 1, "r1", 1, 5, now - 10**10, now - 10**10)
+        runner.look(10**9)
+        assert runner.stale
+        for report in (None, FeedReport("trades", 1, "r1", 2, 0, 0, time.time_ns())):
+            runner.report = report
+            runner.look(10**9)
+            assert runner.stale, "it has published nothing"
+        runner.report = FeedReport("trades", 1, "r1", 2, 1, time.time_ns(), time.time_ns())
+        runner.look(10**9)
+        assert not runner.stale
+        await runner.end()
+
+    asyncio.run(look())
