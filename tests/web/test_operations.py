@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from itertools import pairwise
 from typing import Any
 
@@ -68,7 +69,9 @@ def test_a_deployment_over_http_misses_no_tick(served: Served) -> None:
     # On a slow machine a phase may be over before its event arrives.
     assert phases[0] == "rehearsing"
     assert "probation" in phases
-    seen = served.get("/api/ticks?limit=1000")
+    end = time.monotonic() + 20
+    while (seen := served.get("/api/ticks?limit=1000"))["ticks"][-1][5] != 2:
+        assert time.monotonic() < end, "the page shows no tick of the new code"
     assert [lead["deployment"] for lead in seen["leads"]][-1] == begun["deployment"]
     assert leads == [seen["leads"][-1]]
     ticks = seen["ticks"]
