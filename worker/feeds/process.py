@@ -204,10 +204,11 @@ class FeedProcess:
     # publishing
 
     def _publish(self, entry: bytes, resume: bytes | None) -> int:
-        fan_out, record = self._fan_out, self._record
+        fan_out = self._fan_out
         with fan_out.lock:
             if self._stopped:
                 raise FeedError(self._me.feed, "it has ended, and publishes no more")
+            record = self._record
             n = self._ring.add(entry)
             self._at = at = time.time_ns()
             fan_out.added(at_once=resume is not None)
@@ -215,7 +216,7 @@ class FeedProcess:
                 self._resumes.append((n, resume))
             # A value that is recorded has left this process, with the event that it belongs to.
             point = self._resume_delivered(record.resume)
-            self._record = record = FeedRecord(
+            self._record = FeedRecord(
                 record.count + 1,
                 record.run,
                 n,
@@ -229,7 +230,7 @@ class FeedProcess:
                 record.settings,
                 record.log,
             )
-            self._file.write(record)
+            self._file.write(self._record)
         return n
 
     def _resume_delivered(self, before: bytes) -> bytes:
